@@ -4,7 +4,7 @@ r"""Writes src/medqa_cli/resources/name_weights.txt: what tells a text about one
         shared/data/kqa/questions_w_answers.jsonl
 
 Two logistic regressions with a quadratic penalty, fitted by full gradients, seeded: words of texts, and features of
-words (``name_scores.features``). They see the benchmark's templates of the first four sets, the sentences of
+words (``name_scores.features``). They see the benchmark's templates of the first five sets, the sentences of
 ``name_weights.yaml`` beside this file, and rows of the three files, in which nobody is named but a few authors.
 ``--held-out`` fits on two thirds of the templates three times and prints how much is found in the rest.
 """
@@ -38,7 +38,7 @@ from medqa_cli.data.normalize import normalized_words  # noqa: E402
 
 TARGET = ROOT / "src/medqa_cli/resources/name_weights.txt"
 HEADER = "# Weights of data/identifiers/finding.py (words) and name_scores.py. Written by tools/name_weights.py.\n"
-SEEN_HANDS = ("independent", "third", "fourth")
+SEEN_HANDS = ("independent", "third", "fourth", "fifth")
 TEXTS, ROUNDS, STEPS, FEWEST, SMALLEST = 12, 1_500, 400, 4, 0.05
 COPIES, FIRST_PERSON = 3, frozenset(("i", "my", "me", "im", "we", "our"))
 PENALTY_NAMES, PENALTY_WORDS = 4.0, 3.0
@@ -79,7 +79,9 @@ def from_sentences(seed: int) -> list[Sample]:
     draw, parts = random.Random(seed), hands.parts_of_file("independent")
     locales = hands.parts_of_file("third")["locales"]
     samples = []
-    for number, sentence in enumerate(table["sentences"]):
+    sentences = [(sentence, True) for sentence in table["sentences"]]
+    sentences += [(sentence, None) for sentence in (*table["more_sentences"], *table["without"])]
+    for number, (sentence, is_personal) in enumerate(sentences):
         for _ in range(TEXTS * 2):
             locale = draw.choices(tuple(locales), tuple(locales.values()))[0]
             values = hands._Values(hands._faker(locale), locale, parts, draw)
@@ -99,7 +101,7 @@ def from_sentences(seed: int) -> list[Sample]:
                     names.append((len(text), len(text) + len(value)))
                 text += value
             text = text.lower() if draw.random() < 0.2 and len(text.lower()) == len(text) else text
-            samples.append(Sample(text, tuple(names), f"sentence {number}", True))
+            samples.append(Sample(text, tuple(names), f"sentence {number}", is_personal))
     return samples
 
 

@@ -24,6 +24,7 @@ from medqa_cli.data.identifiers.names import find_names, repeated
 from medqa_cli.data.identifiers.numbers import find_numbers
 from medqa_cli.data.identifiers.personal_numbers import find_personal_numbers
 from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.word_sorts import near_names
 from medqa_cli.data.identifiers.word_tables import glue_words, mistyped_words, weights
 from medqa_cli.data.languages import UNKNOWN, likeliest_language
 from medqa_cli.resources import load_words
@@ -62,6 +63,7 @@ _TELLING = frozenset(
     )
 )
 _FEWEST_SIGNS = 5
+_FIRST_WORD, _NOT_OF_NAME = re.compile(r"([^\W\d_]+(?:'[^\W\d_]+)?)\s+(?=\S)"), frozenset(("title", "hi"))
 _NUMBERS = frozenset(("account", "record", "device", "fax", "phone"))
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 
@@ -153,7 +155,15 @@ def _found(text: Text, language: str, *, is_personal: bool) -> list[Span]:
         more = [*find_personal_ages(text), *find_personal_numbers(text)]
         others = [span for span in more if not _touches(span, [other for other in spans if _stands(other, span)])]
         spans = [*spans, *others, *find_scored_names(text, language)]
+        spans = [_without_title(text, span) if span.kind == "name" else span for span in spans]
     return _apart(spans) if spans else spans
+
+
+def _without_title(text: Text, name: Span) -> Span:
+    """Return the place of a name without the words of greetings and titles at its beginning: Namaste Norman."""
+    while (word := _FIRST_WORD.match(text.lower, name.start, name.end)) and near_names().get(word[1]) in _NOT_OF_NAME:
+        name = name._replace(start=word.end())
+    return name
 
 
 def _stands(other: Span, span: Span) -> bool:

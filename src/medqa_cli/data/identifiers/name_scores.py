@@ -15,7 +15,7 @@ from medqa_cli.data.identifiers.name_cues import all_cues, is_title, last_words,
 from medqa_cli.data.identifiers.name_forms import LAST_WORD, may_be_name
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_sorts import FEWEST_LETTERS, UNKNOWN, class_of, near_names, sort_of, sound_of
-from medqa_cli.data.identifiers.word_tables import weights
+from medqa_cli.data.identifiers.word_tables import all_names, no_names, weights
 from medqa_cli.data.languages import UNKNOWN as UNKNOWN_LANGUAGE
 from medqa_cli.resources import load_pattern, load_words
 
@@ -24,8 +24,9 @@ _GAP_SIGN = re.compile(r"[^\s]")
 _SIGNS = {",": ",", ":": ":", "=": ":", "(": "(", "[": "(", ")": ")", "]": ")", ".": ".", "!": ".", "?": ".", ";": ";"}
 _SIGNS |= {"-": "-", "–": "-", "—": "-", ">": ">", "<": "<", "/": "/", "@": "@", "*": "*", '"': '"', "“": '"', "”": '"'}
 _GLUE = frozenset("@/_.\\")
+_SURE_SORTS = frozenset(("first", "last", "both", "more", "more last"))
 _LONG, _LAST_REACH, _MOST_BEFORE = 5, 26, 4
-LEAST, LEAST_OF_NONE, LEAST_BESIDE, MOST_UNKNOWN = -0.5, 0.3, -1.5, 0.4
+LEAST, LEAST_OF_NONE, LEAST_BESIDE, MOST_UNKNOWN = 0.4, 0.8, -1.5, 0.4
 
 
 class Token(NamedTuple):
@@ -175,10 +176,26 @@ def _may_be_name(text: Text, words: list[Token], place: int, token: Token) -> bo
 
 
 def _may_be_word_as_name(text: Text, words: list[Token], place: int, token: Token) -> bool:
-    """Tell whether a common word that is written large may be a name: behind a title or a first name."""
-    if shape_of(text, token) != "Large" or len(token.plain) < FEWEST_LETTERS or token.gap not in " .:" or not place:
+    """Tell whether a common word written large may be a name: by a title, a cue, an initial or a name beside it."""
+    shape = shape_of(text, token)
+    if shape not in ("Large", "Begins") or len(token.plain) < FEWEST_LETTERS or token.plain[0].isdigit():
         return False
-    if token.plain in load_words("identifiers", "no_names") or token.plain[0].isdigit() or token.plain in near_names():
+    is_name = token.plain in all_names() and bool(_cue_before(text, words, place))
+    if token.plain in near_names() or (token.plain in load_words("identifiers", "no_names") and not is_name):
+        return False
+    after = words[place + 1] if place + 1 < len(words) else None
+    if (
+        after
+        and after.gap == " "
+        and token.plain not in load_words("identifiers", "common", "small_common")
+        and token.plain not in no_names()
+        and shape_of(text, after) == "Large"
+        and sort_of(after.plain) in _SURE_SORTS
+    ):
+        return True
+    if is_name:
+        return True
+    if shape == "Begins" or token.gap not in " .:" or not place:
         return False
     before = words[place - 1]
     if len(before.plain) == 1:
@@ -215,15 +232,25 @@ def find_scored_names(text: Text, language: str) -> Iterator[Span]:
     taken = {place for place, score in scores.items() if score > (LEAST_OF_NONE if place in unknown else LEAST)}
     # The other name of somebody needs less.
     for place, score in scores.items():
-        for other in (place - 1, place + 1):
+        for step in (-1, 1) if score > LEAST_BESIDE else ():
+            other = _other_name(words, place, step)
             if (
                 other in taken
-                and score > LEAST_BESIDE
                 and _are_alike(text, words[place], words[other])
                 and _are_one(text, words, *sorted((place, other)))
             ):
                 taken.add(place)
     yield from joined(text, words, sorted(taken))
+
+
+def _other_name(words: list[Token], place: int, step: int) -> int:
+    """Return the place of the next word in a direction that is no initial and no particle."""
+    particles, other = load_words("identifiers", "particles"), place + step
+    while 0 <= other < len(words) and abs(other - place) < _MOST_BEFORE:
+        if len(words[other].plain) > 1 and words[other].plain not in particles:
+            break
+        other += step
+    return other
 
 
 def joined(text: Text, words: list[Token], taken: list[int]) -> Iterator[Span]:

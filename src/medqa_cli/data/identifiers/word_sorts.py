@@ -64,7 +64,7 @@ def sort_of(word: str) -> str:
         return "odd first" if is_first else "odd last"
     if is_first or is_last:
         return "both" if is_first and is_last else "first" if is_first else "last"
-    if ODD_SURNAME.fullmatch(word):
+    if ODD_SURNAME.fullmatch(word) and word not in no_names() and word not in medical_words() and not is_medicine(word):
         return "last"
     if word in no_names() or word in months():
         return ""

@@ -53,13 +53,13 @@ def surnames() -> frozenset[str]:
 @functools.cache
 def more_first_names() -> frozenset[str]:
     """Return rarer first names that are in no other table, in small letters."""
-    return _words("more_first_names")
+    return _words("more_first_names") | _words("world_first_names")
 
 
 @functools.cache
 def more_surnames() -> frozenset[str]:
     """Return rarer surnames that are in no other table, in small letters."""
-    return _words("more_surnames")
+    return _words("more_surnames") | _words("world_surnames")
 
 
 @functools.cache
