@@ -146,12 +146,9 @@ class SharedJournal:
 
         Args:
             pieces: by name; their values must survive JSON.
-            on_done: called with the name of each piece as soon as this rank has it.
+            on_done: called with the name of each piece as soon as this rank has computed it.
         """
         pending = [name for name in pieces if name not in self._pieces]
-        for name in pieces:
-            if name in self._pieces:
-                on_done(name)
         of_rank = pending[distributed.rank() :: distributed.world_size()]
         for name in of_rank:
             self._journal.add({name: (value := pieces[name]())})
@@ -165,7 +162,7 @@ class SharedJournal:
     def map(
         self,
         name: str,
-        compute: Callable[[Sequence[T], Callable[[int], None]], Sequence[Any]],
+        compute: Callable[[Sequence[T], Callable[[float], None]], Sequence[Any]],
         items: Sequence[T],
         *,
         size: int,
@@ -178,7 +175,8 @@ class SharedJournal:
 
         Args:
             name: of the work, the same in every run.
-            compute: returns the values of some items, which must survive JSON; may report how many it has so far.
+            compute: returns the values of some items, which must survive JSON; may report how many it has so far,
+                with a fraction for those that are half done.
             items: what to compute values of.
             size: items in a piece.
             title: label of the bar.
@@ -191,16 +189,20 @@ class SharedJournal:
         parts = {
             f"{name}/{number}": order[start : start + size] for number, start in enumerate(range(0, len(order), size))
         }
-        done = 0
-        with console.progress(title, len(items)) as bar:
+        done = sum(len(indices) for part, indices in parts.items() if part in self._pieces)
+        computed = 0  # by this rank; the others are as fast
+        with console.progress(title, len(items), done) as bar:
+
+            def tell(count: float) -> None:
+                bar.update(min(len(items), done + (computed + count) * distributed.world_size()))
 
             def work(part: Sequence[int]) -> Sequence[Any]:
-                return compute([items[index] for index in part], lambda count: bar.update(done + count))
+                return compute([items[index] for index in part], tell)
 
             def advance(part: str) -> None:
-                nonlocal done
-                done += len(parts[part])
-                bar.update(done)
+                nonlocal computed
+                computed += len(parts[part])
+                tell(0)
 
             pieces = self.run({part: partial(work, indices) for part, indices in parts.items()}, advance)
         values = dict(zip(order, itertools.chain.from_iterable(pieces), strict=True))

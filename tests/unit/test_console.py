@@ -225,9 +225,39 @@ def test_a_pipe_is_told_of_long_progress_now_and_then_and_of_nothing_else(
     console.end()
     assert capsys.readouterr() == (
         "",
-        "scoring: 300 of 1,000 MiB\nscoring: 600 of 1,000 MiB\nscoring: 900 of 1,000 MiB\n"
+        "scoring: 300 of 1,000 MiB, 1:10 left\nscoring: 600 of 1,000 MiB, 0:40 left\n"
+        "scoring: 900 of 1,000 MiB, 0:10 left\n"
         "answering with base: 0 of 23\n",
     )
+
+
+def test_what_was_done_before_is_left_out_of_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    console.begin()
+    with console.progress("answering", 100, done=80) as bar:
+        now = 30
+        bar.update(80)
+        now = 60
+        bar.update(80.5)  # half an answer in 60 seconds, 19.5 to go
+        now = 90
+        bar.update(90)
+    console.end()
+    lines = ["answering: 80 of 100", "answering: 80 of 100, 39:00 left", "answering: 90 of 100, 1:30 left"]
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_a_bar_says_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with at_a_terminal(monkeypatch) as terminal:
+        with console.progress("answering", 20, done=10) as bar:
+            now = 90
+            bar.update(14.5)
+        last = terminal.take()
+    assert re.search(r"answering .*14/20 .*1:50 left", last)
 
 
 def test_a_line_says_what_is_done_and_makes_way_for_results(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medqa_cli.console.displays import ProgressHandle
 from medqa_cli.errors import InputError
 from medqa_cli.journal import SharedJournal
 
@@ -32,7 +34,7 @@ def test_pieces_are_computed_once_and_given_in_their_order(tmp_path: Path) -> No
         told: list[str] = []
         pieces = {"new": lambda: 2, "piece 0": again}
         assert journal.run(pieces, told.append) == [2, [[0.1, "ß\u2028"]]]
-        assert told == ["piece 0", "new"]
+        assert told == ["new"]
         journal.finish()
     assert list(folder.iterdir()) == []
 
@@ -46,6 +48,38 @@ def test_other_settings_start_anew(tmp_path: Path) -> None:
         assert journal.run(saying(2)) == [2]
     with SharedJournal(tmp_path, {"a": 2}) as journal:
         assert (journal.num_done, journal.dropped) == (1, {})
+
+
+def test_progress_starts_at_what_is_done_and_counts_other_ranks_as_fast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    told: list[float] = []
+
+    @contextlib.contextmanager
+    def progress(title: str, total: int, done: int) -> Iterator[ProgressHandle]:
+        begun.append(done)
+        yield ProgressHandle(lambda completed, status: told.append(completed))
+
+    def double(part: Sequence[int], on_progress: Callable[[float], None]) -> list[int]:
+        if 7 in part and len(begun) == 1:
+            raise KeyboardInterrupt
+        on_progress(0.5)
+        return [2 * item for item in part]
+
+    monkeypatch.setattr("medqa_cli.console.progress", progress)
+    with SharedJournal(tmp_path, 1) as journal, pytest.raises(KeyboardInterrupt):
+        journal.map("double", double, range(8), size=3, title="")
+    assert (begun, told) == ([0], [0.5, 3, 3.5, 6])
+    told.clear()
+    with SharedJournal(tmp_path, 1) as journal:
+        assert journal.map("double", double, range(8), size=3, title="") == [0, 2, 4, 6, 8, 10, 12, 14]
+        assert (begun, told) == ([0, 6], [6.5, 8])
+        told.clear()
+        monkeypatch.setattr("medqa_cli.distributed.world_size", lambda: 2)
+        monkeypatch.setattr("medqa_cli.distributed.all_gather", lambda value: [value, {"more/1": [6, 8, 10]}])
+        assert journal.map("more", double, range(8), size=3, title="") == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert told == [1, 6, 7, 8]
 
 
 def test_a_torn_line_is_dropped_and_does_not_spoil_the_next(tmp_path: Path) -> None:

@@ -116,8 +116,7 @@ def _answer_missing(
     # Sorted by length: a batch is padded to its longest prompt.
     waiting = sorted((number for number in lengths if number not in done), key=lambda number: (lengths[number], number))
     size = engines.rows_at_once(answerer, config, max(lengths.values(), default=1))
-    with console.progress("answering", len(rows)) as bar:
-        bar.update(len(done))
+    with console.progress("answering", len(rows), len(done)) as bar:
         for start in range(0, len(waiting), size):
             numbers = waiting[start : start + size]
             counter = itertools.count(len(done) + 1)

@@ -20,21 +20,25 @@ _SECONDS_BETWEEN_LINES = 30  # of progress where there is no terminal
 class ProgressHandle:
     """One bar of a live display, or lines when stderr is no terminal."""
 
-    def __init__(self, update: Callable[[int, str], None]) -> None:
+    def __init__(self, update: Callable[[float, str], None]) -> None:
         self._update = update
 
-    def update(self, completed: int, status: str = "") -> None:
-        """Move the bar to ``completed`` and show ``status`` next to it."""
+    def update(self, completed: float, status: str = "") -> None:
+        """Move the bar to ``completed``, shown without its fraction, and show ``status`` next to it."""
         self._update(completed, status)
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int) -> Iterator[ProgressHandle]:
-    """Show progress on stderr: a live bar on a terminal, elsewhere a line every half minute."""
+def progress(description: str, total: int, done: int = 0) -> Iterator[ProgressHandle]:
+    """Show progress and the time left on stderr: a live bar on a terminal, elsewhere a line every half minute.
+
+    ``done``: how much is done already, which tells nothing of the speed.
+    """
+    left = _time_left(total, done)
     if not is_live():
-        yield ProgressHandle(_now_and_then(description, total))
+        yield ProgressHandle(_now_and_then(description, total, done, left))
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
     columns = (
         SpinnerColumn("dots" if draws(stderr_console(), "⠋") else "line"),  # the first piece may take minutes
@@ -42,25 +46,41 @@ def progress(description: str, total: int) -> Iterator[ProgressHandle]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[status]}"),
-        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[left]}"),
     )
     with status_line.covered(), Progress(*columns, console=stderr_console(), transient=True) as bar:
-        task = bar.add_task(escape(printable(description)), total=total, status="")
+        task = bar.add_task(escape(printable(description)), total=total, completed=done, status="", left="")
 
-        def update(completed: int, status: str) -> None:
-            bar.update(task, completed=completed, status=escape(printable(status)))
+        def update(completed: float, status: str) -> None:
+            bar.update(task, completed=completed, status=escape(printable(status)), left=left(completed))
 
         yield ProgressHandle(update)
 
 
-def _now_and_then(description: str, total: int) -> Callable[[int, str], None]:
-    def update(completed: int, status: str) -> None:
+def _now_and_then(
+    description: str, total: int, done: int, left: Callable[[float], str]
+) -> Callable[[float, str], None]:
+    def update(completed: float, status: str) -> None:
         if time.monotonic() - state.told >= _SECONDS_BETWEEN_LINES and completed < total:
             state.told = time.monotonic()
-            note(f"{description}: {completed:,} of {total:,}{f' {status}' if status else ''}")
+            counted = " ".join(filter(None, (f"{int(completed):,} of {total:,}", status)))
+            note(f"{description}: {', '.join(filter(None, (counted, left(completed))))}")
 
-    update(0, "")  # work of a single piece has no update on its way
+    update(done, "")  # work of a single piece has no update on its way
     return update
+
+
+def _time_left(total: int, done: int) -> Callable[[float], str]:
+    """Return what says how long the rest takes at the speed since now; it says nothing in the first second."""
+    started = time.monotonic()
+
+    def left(completed: float) -> str:
+        seconds = time.monotonic() - started
+        if completed <= done or seconds < 1:
+            return ""
+        return f"{clock((total - completed) * seconds / (completed - done))} left"
+
+    return left
 
 
 def doing(text: str) -> None:

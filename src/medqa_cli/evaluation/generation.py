@@ -6,6 +6,7 @@ The token loop is that of ``answering``. Beside the answers of ``ask`` stand pla
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 # Forwards in a piece of work that a second start finds done.
 _FORWARDS_PER_PIECE = 8
+_SECONDS_BETWEEN_REPORTS = 0.5
 
 
 def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: bool) -> Iterator[LoadedModel]:
@@ -112,7 +114,7 @@ def score_likelihood(
         MedqaError: a likelihood is not a finite number.
     """
 
-    def compute(part: Sequence[Example], on_progress: Callable[[int], None]) -> list[tuple[float, int]]:
+    def compute(part: Sequence[Example], on_progress: Callable[[float], None]) -> list[tuple[float, int]]:
         if isinstance(loaded, LlamaModel):
             scores = _scores_of_gguf(loaded, part, on_progress)
             kind, hint = loaded.quantization, "write another type: medqa merge --gguf f16"
@@ -144,7 +146,7 @@ def score_likelihood(
 
 
 def _scores_of_gguf(
-    loaded: LlamaModel, examples: Sequence[Example], on_progress: Callable[[int], None]
+    loaded: LlamaModel, examples: Sequence[Example], on_progress: Callable[[float], None]
 ) -> list[AnswerScore]:
     scores: list[AnswerScore] = []
     context = loaded.weights.open(1, max(len(example.input_ids) for example in examples))
@@ -236,10 +238,11 @@ def generate_answers(
     longest = max((len(prompt) for prompt in prompts), default=1)
     at_once = engines.rows_at_once(loaded, config, longest)
 
-    def compute(part: Sequence[tuple[list[int], bool]], _: Callable[[int], None]) -> list[list[list[Any]]]:
+    def compute(part: Sequence[tuple[list[int], bool]], on_progress: Callable[[float], None]) -> list[list[list[Any]]]:
         room = [context - len(ids) if context else config.max_new_tokens for ids, _ in part]
         limits = [min(config.max_new_tokens, left) for left in room]
-        answers, plain = _decode_twice(loaded, encoder, part, limits, at_once, config, with_plain=not arm)
+        told = _Progress(limits, on_progress)
+        answers, plain = _decode_twice(loaded, encoder, part, limits, at_once, config, told, with_plain=not arm)
         return [[_as_list(answer), _as_list(whole)] for answer, whole in zip(answers, plain, strict=True)]
 
     name = loaded.name + arm
@@ -262,6 +265,7 @@ def _decode_twice(
     limits: Sequence[int],
     at_once: int,
     config: GenerateConfig,
+    told: _Progress,
     *,
     with_plain: bool,
 ) -> tuple[Sequence[WholeAnswer | StoppingState], Sequence[WholeAnswer | StoppingState]]:
@@ -283,15 +287,16 @@ def _decode_twice(
             state.forbid(encoder.decline_token_id)
             whole.forbid(encoder.decline_token_id)
     if not with_plain and config.loop_retries:
-        _decode(loaded, prompts, states, asked, at_once, greedy)
+        _decode(loaded, prompts, states, asked, at_once, greedy, told.of(states))
         return states, states
-    _decode(loaded, prompts, plain, asked, at_once, greedy)
     if not config.loop_retries:
+        _decode(loaded, prompts, plain, asked, at_once, greedy, told.of(plain))
         return plain, plain
+    _decode(loaded, prompts, plain, asked, at_once, greedy, told.of(plain, to=0.5))
     # Up to the first loop it is the same answer. From there those that went back go on.
     answers = [whole.replay(state) for whole, state in zip(plain, states, strict=True)]
     left = [index for index in asked if answers[index].finish_reason is None]
-    _decode(loaded, prompts, answers, left, at_once, greedy)
+    _decode(loaded, prompts, answers, left, at_once, greedy, told.of(answers, since=0.5))
     return answers, plain
 
 
@@ -315,7 +320,42 @@ def _decode(
     indices: Sequence[int],
     at_once: int,
     config: GenerateConfig,
+    on_token: Callable[[int], None],
 ) -> None:
     """Continue the prompts with these indices, ``at_once`` together."""
     asked, of_them = [prompts[index] for index in indices], [states[index] for index in indices]
-    engines.decode(loaded, asked, of_them, config, at_once=at_once)
+    engines.decode(loaded, asked, of_them, config, on_token, at_once)
+
+
+class _Progress:
+    """Reports how many answers of a piece of work there are, now and then; of one that goes on its share of the limit.
+
+    Args:
+        limits: of the tokens of each answer; one without room for any is done.
+        on_progress: takes the number.
+    """
+
+    def __init__(self, limits: Sequence[int], on_progress: Callable[[float], None]) -> None:
+        self._limits, self._on_progress = limits, on_progress
+        self._told_at, self._most = time.monotonic(), 0.0
+
+    def of(self, states: Sequence[RowState], since: float = 0.0, to: float = 1.0) -> Callable[[int], None]:
+        """Return the ``on_token`` of a pass that takes an answer from one share of its work to another.
+
+        One that ended by itself is done, whatever pass may follow.
+        """
+
+        def share(state: RowState, limit: int) -> float:
+            if limit <= 0 or state.finish_reason == "stop":
+                return 1.0
+            return to if state.finish_reason else since + (to - since) * len(state.ids) / limit
+
+        def on_token(_: int) -> None:
+            now = time.monotonic()
+            if now - self._told_at >= _SECONDS_BETWEEN_REPORTS:
+                self._told_at = now
+                # An answer that goes back out of a loop gets shorter.
+                self._most = max(self._most, sum(map(share, states, self._limits)))
+                self._on_progress(self._most)
+
+        return on_token

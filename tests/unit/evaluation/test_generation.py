@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from medqa_cli.answering import decode as decoding
 from medqa_cli.answering.decode import decode_batch
 from medqa_cli.answering.generate import answer_question
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
+from medqa_cli.console.displays import ProgressHandle
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.retrieval import Passage
 from medqa_cli.evaluation import generation
@@ -103,6 +107,34 @@ def test_answers_that_leave_loops_are_those_of_ask_and_the_plain_ones_stay(
     ]
     assert sum(answer.loop_retries for answer in answers) > 2
     assert "repetition" not in {answer.finish_reason for answer in plain}
+
+
+@pytest.mark.parametrize(("retries", "arm"), [(0, ""), (2, ""), (2, "_with_sources")])
+def test_progress_grows_by_parts_of_answers_while_they_are_written(
+    loaded: LoadedModel,
+    encoder: PromptEncoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    retries: int,
+    arm: str,
+) -> None:
+    told: list[float] = []
+
+    @contextlib.contextmanager
+    def progress(title: str, total: int, done: int) -> Iterator[ProgressHandle]:
+        yield ProgressHandle(lambda completed, status: told.append(completed))
+
+    monkeypatch.setattr("medqa_cli.console.progress", progress)
+    monkeypatch.setattr(generation, "_SECONDS_BETWEEN_REPORTS", 0)
+    config = GenerateConfig(max_new_tokens=120, loop_retries=retries, batch_size=7)
+    with SharedJournal(tmp_path, 1) as journal:
+        asked, plain = generate_answers(loaded, encoder, QUESTIONS, config, journal, arm)
+    assert told == sorted(told)
+    assert told[-1] == len(QUESTIONS) == 12
+    assert 7 in told  # the end of the first piece
+    assert max(after - before for before, after in itertools.pairwise(told)) < 7 / 2
+    num_tokens = sum(answer.num_tokens or 0 for answer in (asked if arm else plain))
+    assert len(told) >= num_tokens
 
 
 @pytest.mark.parametrize("penalties", [{}, {"repetition_penalty": 1.4}, {"no_repeat_ngram_size": 2}])
