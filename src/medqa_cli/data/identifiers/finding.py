@@ -22,7 +22,7 @@ from medqa_cli.data.identifiers.home_addresses import address_behind
 from medqa_cli.data.identifiers.name_scores import find_scored_names
 from medqa_cli.data.identifiers.names import find_names, repeated
 from medqa_cli.data.identifiers.numbers import find_numbers
-from medqa_cli.data.identifiers.personal_numbers import find_personal_numbers
+from medqa_cli.data.identifiers.personal_numbers import find_certain_numbers, find_personal_numbers
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_sorts import near_names
 from medqa_cli.data.identifiers.word_tables import glue_words, mistyped_words, weights
@@ -156,6 +156,8 @@ def _found(text: Text, language: str, *, is_personal: bool) -> list[Span]:
         others = [span for span in more if not _touches(span, [other for other in spans if _stands(other, span)])]
         spans = [*spans, *others, *find_scored_names(text, language)]
         spans = [_without_title(text, span) if span.kind == "name" else span for span in spans]
+    else:
+        spans += find_certain_numbers(text)
     return _apart(spans) if spans else spans
 
 

@@ -6,6 +6,7 @@ word tells whether a code of somebody stands there. Behind "is", ":" and the lik
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -19,12 +20,13 @@ _LEFT = re.compile(r"(?:[^\W_]|(?<=[^\W_])[-/.:])*\Z")
 _LABEL_WITHIN = re.compile(r"([^\W\d_]+)[.:]|([^\W\d_]{5,})[-/]")
 # Letters in front of a code, with a space: NX 901122.
 _LETTERS_BEFORE = re.compile(r"(?<![\w@&/.-])([A-Za-z]{1,5})[ ]\Z")
-_LETTERS_WITHIN = re.compile(r" ([A-Za-z]{1,2}) (?=\d)")
+_LEADING_LETTERS = re.compile(r"[A-Za-z]{3,}(?=\d{4})")
+_LETTERS_WITHIN = re.compile(r" ([A-Za-z]{1,4}) (?=\d)")
 _GROUP = r"(?!\d{1,3} ?(?:y|yo|y/o|yrs?|years?|[fm]|mg|mcg|ml|kg|cm|mm|bpm|units?|times|days?|weeks?|months?|hours?)\b)"
 _CODE = re.compile(
     r"[^\W_]+(?:[-/:][^\W_]+|\.(?=[A-Z]{0,2}\d)[^\W_]+)*(?:\(\d\))?"
     rf"(?:(?: [-/] | ){_GROUP}(?:\d{{2,}}[A-Za-z]?|[A-Z]{{1,4}}\d[A-Z\d]*|[a-z]{{1,3}}\d[a-z\d]*"
-    r"|[A-Z]{1,2} \d{2,}|[b-hj-z] \d{3,})(?:[-/.](?=\d)\w+)*)*"
+    r"|[A-Z]{1,4} \d{2,}|[b-hj-z] \d{3,})(?:[-/.](?=\d)\w+)*)*"
     r"(?:[ -]\d(?: ?/ ?\d)?(?![\w%]|[.,:]\d| ?[a-z/-]))?"
 )
 # Letters behind the last digits: 4608995 X, 5584 486 674 VG.
@@ -55,7 +57,7 @@ _CODE_OF_TEST = re.compile(r"\d{3,5}-\d{1,2}|\d{5}")
 _MIXED = re.compile(r"(?=[^\W_]*[A-Za-z])(?=[^\W_]*\d)[A-Za-z\d]{5,10}(?:-[A-Za-z\d]{1,6})?")
 _AMOUNT = re.compile(r"\d+[A-Za-z]+|[A-Za-z]+\d|(?i:covid|omega|vitamin|type|grade|stage)\d+")
 _REACH, _LONGEST, _MOST_LINKS, _MOST_WORDS = 70, 60, 7, 6
-_FEWEST_DIGITS, _FEWEST_FAR_DIGITS, _FEWEST_TOLD_DIGITS = 4, 5, 7
+_FEWEST_DIGITS, _FEWEST_FAR_DIGITS, _FEWEST_CERTAIN, _FEWEST_TOLD_DIGITS = 4, 5, 6, 7
 
 
 class Label(NamedTuple):
@@ -66,8 +68,29 @@ class Label(NamedTuple):
     is_told: bool
 
 
+def certain_codes(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield the places of the codes whose label stands right before them and tells enough in a text about anybody."""
+    labels = load_words("identifiers", "certain_labels")
+    if labels.isdisjoint(text.all_words) or not _beside_certain().search(text.lower):
+        return
+    for start, end, label in _with_labels(text):
+        if label.word in labels and label.is_near and sum(map(str.isdigit, text.text[start:end])) >= _FEWEST_CERTAIN:
+            yield start, end
+
+
+@functools.cache
+def _beside_certain() -> re.Pattern[str]:
+    """Return a pattern that each text has in which a code stands right behind one of the certain labels."""
+    words = "|".join(sorted(load_words("identifiers", "certain_labels")))
+    return re.compile(rf"\b(?:{words})\b\W{{0,4}}(?:[^\W\d]{{1,8}}\W{{1,3}}){{0,3}}[^\W\d]{{0,12}}\W?\d")
+
+
 def labelled_codes(text: Text) -> Iterator[tuple[int, int]]:
-    """Yield the places of the codes that stand behind a word for one."""
+    """Yield the places of the codes that stand behind a word for one, in a text about one person."""
+    yield from ((start, end) for start, end, _ in _with_labels(text))
+
+
+def _with_labels(text: Text) -> Iterator[tuple[int, int, Label]]:
     end = 0
     for place, _ in text.numbers:
         if place < end:
@@ -78,11 +101,11 @@ def labelled_codes(text: Text) -> Iterator[tuple[int, int]]:
         is_ending = (_LAST_FOUR.search(near) or _ENDING.search(near)) is not None
         if not _may_be_code(text, start, stop, value, is_ending=is_ending):
             continue
-        label = label_before(text.before(start, _REACH))
+        label = label_before(text.before(start, _REACH)) or _label_within(value)
         if label is None or is_of_product(text, start, stop):
             continue
         if _fits(value, label, is_small=text.is_shouted or text.text == text.lower):
-            yield start, stop
+            yield start, stop, label
             end = stop
 
 
@@ -110,7 +133,7 @@ def _code_at(text: Text, place: int) -> tuple[int, int]:
         return place, place
     end = found.end()
     for part in _LETTERS_WITHIN.finditer(text.text, found.start(), end):
-        if part[1].lower() in common_words():
+        if part[1].lower() in common_words() or (len(part[1]) > 2 and is_label(part[1].lower())):
             end = part.start()
             break
     end = found.start() + len(text.text[found.start() : end].rstrip(" .-/:"))
@@ -165,11 +188,18 @@ def _fits(value: str, label: Label, *, is_small: bool) -> bool:
     return is_mixed and (is_small or value.upper() == value)
 
 
+def _label_within(value: str) -> Label | None:
+    """Return the label that a code begins with: GMC4482190."""
+    letters = _LEADING_LETTERS.match(value)
+    return Label(letters[0].lower(), True, False) if letters and is_label(letters[0].lower()) else None
+
+
+@functools.lru_cache(maxsize=10_000)
 def is_label(word: str) -> bool:
     """Tell whether a word in small letters says that a number of somebody follows."""
     labels = load_words("identifiers", "far_labels", "near_labels")
     parts = re.split("[/-]", word)
-    if word in labels or (min(map(len, parts)) > 2 and not labels.isdisjoint(parts)):
+    if word in labels or (len(parts) > 1 and any(len(part) > 2 and part in labels for part in parts)):
         return True
     endings = tuple(load_words("identifiers", "label_endings"))
     return len(word) > 5 and word.endswith(endings)

@@ -1,4 +1,4 @@
-"""Codes and long numbers in a text about one person, where they need fewer words around than elsewhere."""
+"""Codes and long numbers: in a text about one person they need fewer words around than elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
-from medqa_cli.data.identifiers.labelled_codes import is_of_product, labelled_codes
+from medqa_cli.data.identifiers.labelled_codes import certain_codes, is_of_product, labelled_codes
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import common_words
 from medqa_cli.resources import load_pattern, load_words
@@ -17,10 +17,13 @@ _PLATE = (
     r"([a-z]{1,3}[ ·-]{0,2}(?:[a-z]{1,2}[ -]?)?\d{1,5}(?:[ -]?[a-z]{1,3})?|\d{1,4}[ -]?[a-z]{1,3}(?:[ -]?\d{1,4})?"
     r"|[a-z]{3}\d[a-z]\d\d|\d{2,3} \d{2,3})(?![\w-])"
 )
-# A codice fiscale, a CPF, the number of a network card as Cisco writes it, an IBAN behind the word, a UUID, a wallet.
+# A codice fiscale, a CPF, a RUT, a NIR with any key, the number of a network card as Cisco writes it, an IBAN behind
+# the word, a UUID, a wallet.
 _FORMS = (
     (re.compile(r"(?<!\w)[a-z]{3} ?[a-z]{3} ?\d\d[a-z]\d\d ?[a-z]\d{3}[a-z](?!\w)"), "record"),
     (re.compile(r"(?<!\d)\d{3}\.\d{3}\.\d{3}-\d\d(?!\w)"), "record"),
+    (re.compile(r"(?<![\d.])\d{1,2}\.\d{3}\.\d{3}-[\dk](?!\w)"), "record"),
+    (re.compile(r"(?<![\w.-])[12] ?\d\d ?(?:0[1-9]|1[0-2]) ?\d[\dab] ?\d{3} ?\d{3} ?\d\d(?![\w-])"), "record"),
     (re.compile(r"(?<!\w)(?=[a-f]*\d)(?=[\d.]*[a-f])[\da-f]{4}\.[\da-f]{4}\.[\da-f]{4}(?!\w)"), "device"),
     (re.compile(r"(?<=iban )(?:is )?[a-z]{2}\d\d(?: ?[a-z\d]{4}){2,7}(?: ?[a-z\d]{1,3}\b)?(?!\w)"), "account"),
     (re.compile(r"(?<![\w-])[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}(?![\w-])"), "device"),
@@ -29,7 +32,7 @@ _FORMS = (
 _WHOLE_CODE = re.compile(r"(?<![\w@./:-])[A-Z\d](?:[A-Z\d]|[-/](?=[A-Z\d]))++(?![\w@./-]*[@/])(?![\w-])")
 _SMALL_CODE = re.compile(r"(?<![\w@./:-])[a-z\d](?:[a-z\d]|[-/](?=[a-z\d]))++(?![\w@./-]*[@/])(?![\w-])")
 # Alone: seven digits or more, and eight in groups.
-_LONG_NUMBER = re.compile(r"\d(?<![\w@,:/+-].)(?<!\d\..)\d{6,11}(?![\w@/-]|[.,]\d)")
+_LONG_NUMBER = re.compile(r"\d(?<![\w@,:/+-].)(?<!\d\..)\d{6,21}(?![\w@/-]|[.,]\d)")
 _GROUPED = re.compile(r"\d(?<![\w@/+-].)(?<!\d[.,:].)\d{1,5}(?:-\d{1,7}){1,4}(?![\w@/-]|[.,]\d)")
 _FEWEST_GROUPED = 8
 # An account for payments: 9876543210@bank.
@@ -45,6 +48,12 @@ _NO_GROUPS = re.compile(
 )
 _AMOUNT = re.compile(r"\d+[a-z]{0,5}|[A-Za-z]{1,4}-?(?:19|20)\d\d")
 _CUE_REACH, _FEWEST_SIGNS, _FEWEST_OF_PLATE = 40, 6, 4
+
+
+def find_certain_numbers(text: Text) -> Iterator[Span]:
+    """Yield the codes right behind words that tell enough, whatever the text is about."""
+    if text.numbers:
+        yield from (Span(*code, _kind(text, code[0])) for code in certain_codes(text))
 
 
 def find_personal_numbers(text: Text) -> Iterator[Span]:

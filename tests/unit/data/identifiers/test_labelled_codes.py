@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from medqa_cli.data.identifiers.finding import find_in_row
-from medqa_cli.data.identifiers.labelled_codes import label_before
+from medqa_cli.data.identifiers.labelled_codes import certain_codes, label_before
+from medqa_cli.data.identifiers.text import Text
 
 _KINDS = ("record", "device", "account", "phone")
 
@@ -52,6 +53,10 @@ def found(text: str) -> list[str]:
         ("My user name should be qx448219 and I cannot log in to see my results.", "qx448219"),
         ("CDL S530 460 288 117, my seizures stopped.", "S530 460 288 117"),
         ("HPCSA MP 0448219 treated my mother.", "MP 0448219"),
+        ("My doctor, Dr Ruiz (GMC4482190), wrote my referral.", "GMC4482190"),
+        ("eRx token 448 219 AB7, my asthma is worse", "448 219 AB7"),
+        ("Cigna U4482190 01 will not pay for my son", "U4482190 01"),
+        ("RUN 9.448.219-0, mi mamá tiene fiebre", "9.448.219-0"),
         # Devices and vehicles.
         ("My hip is a Stryker, lot # M4X8K2, it squeaks.", "M4X8K2"),
         ("Transmitter 8GR4K2 died and my sugar is all over.", "8GR4K2"),
@@ -108,3 +113,14 @@ def test_the_maker_s_reference_stays_beside_a_serial_number() -> None:
 def test_the_nearest_word_that_is_no_link_is_the_label(before: str, label: str | None) -> None:
     read = label_before(before)
     assert (read and read.word) == label
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("PRIOR AUTH NEEDED\nMEMBER ID: 0448 8219 0337 78\nGROUP: 448219-01", ["0448 8219 0337 78", "448219-01"]),
+        ("Our group (ESR1 rs2234693) called 1800MEDICARE. A sample of 60000 users, study 140000.", []),
+    ],
+)
+def test_labels_that_tell_enough_need_no_person_in_the_text(text: str, values: list[str]) -> None:
+    assert [text[start:end] for start, end in certain_codes(Text(text))] == values
