@@ -137,7 +137,7 @@ def test_sources_show_the_nearest_rows_and_leave_the_answer_as_it_is(workspace: 
     assert as_json["sources"][0]["answer"] == ROWS[0][2]
     assert as_json["unsupported_sentences"]  # a model of random weights says nothing that stands there
     nothing = medqa("ask", "--model", "base", "--sources", "2", "How to repair a bicycle?")
-    assert "nothing close in the data" in nothing.out
+    assert "nothing close in the training rows or documents" in nothing.out
 
 
 def test_several_models_side_by_side(workspace: Path, medqa: Medqa, talking_model_dir: Path) -> None:
@@ -290,7 +290,7 @@ def test_where_nothing_is_near_no_answer_is_given(
     refuse_to_load(monkeypatch)
     plain = medqa("ask", *OPEN, "Which oil does a motorcycle need?")
     assert plain.code == 0
-    assert plain.out.startswith("Nothing in the data is near this question, so no answer is given.")
+    assert plain.out.startswith("Nothing in the training rows or documents is near this question, so no answer")
     assert "--anyway" in plain.err
     as_json = json.loads(medqa("ask", *OPEN, "--json", "Which oil does a motorcycle need?").out)
     assert (as_json["answer"], as_json["finish_reason"], as_json["nothing_near"]) == ("", "nothing_near", True)
@@ -304,7 +304,7 @@ def test_where_the_data_asks_something_else_no_answer_is_given(
         refuse_to_load(without_model)
         plain = medqa("ask", *OPEN, asked)
         as_json = json.loads(medqa("ask", *OPEN, "--json", asked).out)
-    assert plain.out.startswith("The data speaks of this, but no row asks what this question asks")
+    assert plain.out.startswith("The data speaks of this, but no training row asks what this question asks")
     assert "--anyway" in plain.err
     assert (as_json["answer"], as_json["finish_reason"], as_json["nothing_near"]) == ("", "nothing_answers", False)
     anyway = json.loads(medqa("ask", *OPEN, "--anyway", "--json", asked).out)

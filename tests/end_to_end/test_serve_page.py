@@ -165,7 +165,7 @@ def test_a_reviewed_answer_names_its_row_and_the_model_answers_on_demand(page: P
 def test_nothing_near_is_said_and_not_answered(page: Page) -> None:
     page.browser.open(page.url, 1280, "dark")
     text = ask(page, "zzz qqq?")
-    assert "Nothing in the data is near this question" in text
+    assert "Nothing in the training rows or documents is near this question" in text
     assert page.browser.run("document.getElementById('answer').hidden")
     keep(page, "nothing-near-1280-dark")
 

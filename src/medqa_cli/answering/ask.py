@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medqa_cli.answering.engines import Answerer
     from medqa_cli.answering.question_files import AskedRow
 
-NOTHING_CLOSE = "nothing close in the data: no reference answer to check this answer against"
+NOTHING_CLOSE = "nothing close in the training rows or documents: no reference answer to check this answer against"
 REFERENCES = "Nearest reference answers, for you to check (the model did not see them here):"
 NEAREST = "Nearest passages of the data, for you to check:"
 _LONGEST_REFERENCE = 300  # characters of a reference answer that are shown

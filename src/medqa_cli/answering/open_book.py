@@ -43,12 +43,12 @@ REVIEWED_NOTICE = (
     "advice: ask a clinician. In an emergency call your local emergency number."
 )
 NOTHING_NEAR = (
-    "Nothing in the data is near this question, so no answer is given. Ask a clinician. In an emergency call your "
-    "local emergency number."
+    "Nothing in the training rows or documents is near this question, so no answer is given. Ask a clinician. In an "
+    "emergency call your local emergency number."
 )
 NOTHING_ANSWERS = (
-    "The data speaks of this, but no row asks what this question asks, so no answer is given. Ask a clinician. In an "
-    "emergency call your local emergency number."
+    "The data speaks of this, but no training row asks what this question asks, so no answer is given. Ask a "
+    "clinician. In an emergency call your local emergency number."
 )
 
 
@@ -131,9 +131,9 @@ def _alike(name: str, other: str, index: PassageIndex) -> float:
 class Lookup:
     """What the data says to one question.
 
-    ``reviewed``: the row of the training split that asks the same; ``nothing_near``: whether the data holds nothing
-    close; ``nothing_answers``: whether all that is close asks something else; ``passages``: what stands in the prompt,
-    as it is shown there.
+    ``reviewed``: the row of the training split that asks the same; ``nothing_near``: whether nothing that is searched,
+    the training rows and documents, is close; ``nothing_answers``: whether all that is close asks something else;
+    ``passages``: what stands in the prompt, as it is shown there.
     """
 
     reviewed: Passage | None = None

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from medqa_cli.answering.emergencies import ONLY_ENGLISH, PERHAPS_NOT_ENGLISH, kinds
 from medqa_cli.answering.generate import NOTICE, asked_of
-from medqa_cli.answering.open_book import REVIEWED_NOTICE
+from medqa_cli.answering.open_book import NOTHING_ANSWERS, NOTHING_NEAR, REVIEWED_NOTICE
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.prompt.given import NOTHING, Given, Turn
 from medqa_cli.prompt.text import PromptText
@@ -217,7 +217,7 @@ def _without_notices(answer: str) -> str:
     for kind in kinds():
         answer = answer.removeprefix(kind.notice).lstrip()
     answer = answer.partition(SOURCES)[0].rstrip()
-    for behind in (ONLY_ENGLISH, PERHAPS_NOT_ENGLISH, NOTICE, REVIEWED_NOTICE):
+    for behind in (ONLY_ENGLISH, PERHAPS_NOT_ENGLISH, NOTICE, REVIEWED_NOTICE, NOTHING_NEAR, NOTHING_ANSWERS):
         answer = answer.removesuffix(behind)
     return answer.rstrip()
 

@@ -10,7 +10,7 @@ import pytest
 
 from medqa_cli.answering.emergencies import ONLY_ENGLISH, PERHAPS_NOT_ENGLISH, emergency_notices
 from medqa_cli.answering.generate import NOTICE
-from medqa_cli.answering.open_book import REVIEWED_NOTICE
+from medqa_cli.answering.open_book import NOTHING_ANSWERS, NOTHING_NEAR, REVIEWED_NOTICE
 from medqa_cli.config.schema import Config, GenerateConfig, PromptConfig, ServeConfig
 from medqa_cli.prompt.given import Given, Turn
 from medqa_cli.prompt.template import make_prompt_text
@@ -176,6 +176,14 @@ def test_an_earlier_answer_is_read_without_its_sources_and_notices(notice: str, 
     (emergency,) = emergency_notices("My father's face is drooping, what now?")
     said = {"role": "assistant", "content": f"{emergency}\n\nA disease [1].{sources}\n\n{notice}{more}"}
     assert asked_of_talks(USER, said, LAST).given.earlier == (Turn("What is gout?", "A disease [1]."),)
+
+
+@pytest.mark.parametrize("notice", [NOTHING_NEAR, NOTHING_ANSWERS])
+@pytest.mark.parametrize("more", ["", ONLY_ENGLISH])
+def test_a_turn_that_no_answer_was_given_to_is_no_earlier_turn(notice: str, more: str) -> None:
+    found = asked_of_talks(USER, {"role": "assistant", "content": f"{notice}{more}"}, *SAID, LAST)
+    assert found.given.earlier == (Turn("What is gout?", "A disease [1] of\njoints."),)
+    assert found.ignored == ("a message without its question or answer",)
 
 
 def test_the_config_may_leave_them_out() -> None:
