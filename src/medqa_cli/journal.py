@@ -96,17 +96,18 @@ class SharedJournal:
 
     Args:
         folder: where the files are; ``finish`` deletes them.
-        settings: everything that the pieces depend on, as JSON; pieces of other settings are dropped.
+        settings: everything that the pieces depend on, as JSON. Files of other settings are renamed: a start with
+            those goes on from them.
 
     Attributes:
-        dropped: the pieces of other settings that earlier runs had left; known once it is entered.
+        set_aside: the pieces of other settings whose files it has renamed; known once it is entered.
     """
 
     def __init__(self, folder: Path, settings: Any) -> None:
         self._folder = folder
         self._belongs_to = fingerprint(settings)
         self._pieces: dict[str, Any] = {}
-        self.dropped: dict[str, Any] = {}
+        self.set_aside: dict[str, Any] = {}
         self._journal: Journal
 
     def __enter__(self) -> Self:
@@ -114,18 +115,22 @@ class SharedJournal:
 
         def open_main() -> tuple[dict[str, Any], dict[str, Any]]:
             pieces: dict[str, Any] = {}
-            dropped: dict[str, Any] = {}
-            for path in sorted(self._folder.glob("progress*.jsonl")):
+            set_aside: dict[str, Any] = {}
+            own = sorted(self._folder.glob(f"{_name_aside(json.dumps(self._belongs_to))}*.jsonl"))
+            for path in [*own, *sorted(self._folder.glob("progress*.jsonl"))]:
                 with contextlib.suppress(OSError):
-                    if (found := read_journal(path, self._belongs_to)) is None:
-                        dropped |= read_journal(path) or {}
-                    else:
+                    if (found := read_journal(path, self._belongs_to)) is not None:
                         pieces |= found
+                    elif of_others := read_journal(path):
+                        _set_aside(path)
+                        set_aside |= of_others
             # Before the other ranks start their files, which overwrites those of the last run.
             self._journal = Journal(self._folder / "progress.jsonl", self._belongs_to, pieces)
-            return pieces, dropped
+            for path in own:
+                remove(path)
+            return pieces, set_aside
 
-        self._pieces, self.dropped = distributed.from_main(open_main)
+        self._pieces, self.set_aside = distributed.from_main(open_main)
         if not distributed.is_main():
             self._journal = Journal(self._folder / f"progress-{distributed.rank()}.jsonl", self._belongs_to, {})
         return self
@@ -215,6 +220,24 @@ class SharedJournal:
                 sweep(path)
                 if not remove(path):
                     console.warn(f"everything is written, but {path} could not be deleted")
+
+
+def _set_aside(path: Path) -> None:
+    """Rename the file of other work, which the next journal would overwrite.
+
+    Raises:
+        InputError: it cannot be renamed.
+    """
+    first, _, _ = path.read_text(encoding="utf-8", errors="replace").partition("\n")
+    to = path.with_name(path.name.replace("progress", _name_aside(first), 1))
+    try:
+        path.replace(to)
+    except OSError as error:
+        raise InputError(f"cannot rename {path}, an interrupted run, to {to.name}: {error.strerror}") from error
+
+
+def _name_aside(first_line: str) -> str:
+    return f"interrupted-{fingerprint(first_line)[:12]}"
 
 
 def _line(piece: tuple[Any, Any]) -> str:

@@ -288,7 +288,7 @@ def test_a_killed_run_starts_again_if_its_base_has_changed(
     outcome = medqa(*command)
     assert outcome.code == 0, outcome.err
     assert ("resuming an interrupted evaluation" in outcome.err) == (changed is None)
-    assert ("not used: 1 piece of work of an interrupted evaluation" in outcome.err) == (changed is not None)
+    assert ("set aside: 1 piece of work of an interrupted evaluation" in outcome.err) == (changed is not None)
 
 
 RESCORE = """

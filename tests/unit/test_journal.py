@@ -39,15 +39,49 @@ def test_pieces_are_computed_once_and_given_in_their_order(tmp_path: Path) -> No
     assert list(folder.iterdir()) == []
 
 
-def test_other_settings_start_anew(tmp_path: Path) -> None:
+def test_other_settings_start_anew_and_the_first_ones_go_on(tmp_path: Path) -> None:
     with SharedJournal(tmp_path, {"a": 1}) as journal:
-        assert journal.dropped == {}
+        assert journal.set_aside == {}
         journal.run(saying(1))
+    (tmp_path / "progress-1.jsonl").write_text(
+        (tmp_path / "progress.jsonl").read_text(encoding="utf-8").replace("piece 0", "piece 1"), encoding="utf-8"
+    )  # another rank's
     with SharedJournal(tmp_path, {"a": 2}) as journal:
-        assert (journal.num_done, journal.dropped) == (0, {"piece 0": 1})
+        assert (journal.num_done, journal.set_aside) == (0, {"piece 0": 1, "piece 1": 1})
         assert journal.run(saying(2)) == [2]
     with SharedJournal(tmp_path, {"a": 2}) as journal:
-        assert (journal.num_done, journal.dropped) == (1, {})
+        assert (journal.num_done, journal.set_aside) == (1, {})
+        journal.finish()
+    assert len(list(tmp_path.iterdir())) == 2
+    with SharedJournal(tmp_path, {"a": 1}) as journal:
+        assert (journal.num_done, journal.set_aside) == (2, {})
+        assert journal.run({"piece 0": again, "piece 1": again}) == [1, 1]
+        journal.finish()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_files_of_three_settings_do_not_mix(tmp_path: Path) -> None:
+    for _ in range(2):
+        for setting in range(3):
+            with SharedJournal(tmp_path, setting) as journal:
+                assert journal.run(saying(setting)) == [setting]
+    for setting in range(3):
+        with SharedJournal(tmp_path, setting) as journal:
+            assert journal.run({"piece 0": again}) == [setting]
+
+
+def test_a_file_that_cannot_be_set_aside_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SharedJournal(tmp_path, 1) as journal:
+        journal.run(saying(1))
+    before = (tmp_path / "progress.jsonl").read_bytes()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.replace", refuse)
+    with pytest.raises(InputError, match=r"cannot rename .*progress\.jsonl.*: Permission denied"):
+        SharedJournal(tmp_path, 2).__enter__()
+    assert (tmp_path / "progress.jsonl").read_bytes() == before
 
 
 def test_progress_starts_at_what_is_done_and_counts_other_ranks_as_fast(

@@ -62,8 +62,8 @@ def evaluate(
     with SharedJournal(run.eval_dir, fingerprint) as journal:
         if journal.num_done:
             console.note(f"resuming an interrupted evaluation: {journal.num_done} pieces of work are done")
-        elif journal.dropped:
-            console.note(what_is_not_used(journal.dropped))
+        if journal.set_aside:
+            console.note(what_is_set_aside(journal.set_aside))
         try:
             samples, choices, answered_by = measure(work, journal)
         except KeyboardInterrupt:
@@ -91,13 +91,16 @@ def evaluate(
     return results
 
 
-def what_is_not_used(dropped: Mapping[str, Any]) -> str:
-    """Say how much an interrupted evaluation of other settings had finished; ``dropped``: as the journal has it."""
+def what_is_set_aside(pieces: Mapping[str, Any]) -> str:
+    """Say how much an interrupted evaluation of other settings had finished; ``pieces``: as the journal has them."""
     answers = sum(
-        len(piece) for name, piece in dropped.items() if name.startswith("answers/") and isinstance(piece, list)
+        len(piece) for name, piece in pieces.items() if name.startswith("answers/") and isinstance(piece, list)
     )
-    kept = with_noun(answers, "answer") if answers else f"{with_noun(len(dropped), 'piece')} of work"
-    return f"not used: {kept} of an interrupted evaluation with other questions, settings or weights; all is made again"
+    kept = with_noun(answers, "answer") if answers else f"{with_noun(len(pieces), 'piece')} of work"
+    return (
+        f"set aside: {kept} of an interrupted evaluation with other questions, settings or weights, in "
+        "interrupted-*.jsonl beside the results; its own command goes on from there"
+    )
 
 
 def _prepare(

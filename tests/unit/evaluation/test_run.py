@@ -10,7 +10,7 @@ import pytest
 
 from medqa_cli.config.schema import Config, DataConfig, EvalConfig
 from medqa_cli.errors import InputError
-from medqa_cli.evaluation.run import evaluate, what_is_not_used
+from medqa_cli.evaluation.run import evaluate, what_is_set_aside
 
 
 @pytest.mark.parametrize(("metrics", "warns"), [("all", True), (("rougeL",), True), (("chrf", "nll"), False)])
@@ -35,12 +35,12 @@ def test_references_that_rouge_cannot_read_are_counted_in_a_warning(
 
 
 @pytest.mark.parametrize(
-    ("dropped", "expected"),
+    ("pieces", "expected"),
     [
         ({"likelihood/base/0": [1.0], "answers/base/8/0": [["a"]] * 8, "answers/base/8/1": [["b"]] * 2}, "10 answers"),
         ({"likelihood/base/0": [1.0, 2.0], "likelihood/base/1": [3.0]}, "2 pieces of work"),
         ({"answers/base/8/0": None}, "1 piece of work"),  # a damaged file
     ],
 )
-def test_what_is_not_used_counts_answers(dropped: dict[str, Any], expected: str) -> None:
-    assert what_is_not_used(dropped).startswith(f"not used: {expected} of an interrupted evaluation with other ")
+def test_what_is_set_aside_counts_answers(pieces: dict[str, Any], expected: str) -> None:
+    assert what_is_set_aside(pieces).startswith(f"set aside: {expected} of an interrupted evaluation with other ")
