@@ -13,7 +13,7 @@ FORMATS_IN_WORDS = ", ".join(TABLE_FORMATS)
 TEXT_SUFFIXES = tuple(suffix for suffixes in TEXT_FORMATS.values() for suffix in suffixes)
 TABLE_SUFFIXES = tuple(suffix for suffixes in TABLE_FORMATS.values() for suffix in suffixes)
 NOTE_SUFFIX = ".txt"  # in a folder it is a note more often than a table
-DOCUMENT_SUFFIX = ".xml"
+MEDQUAD_SUFFIX = ".xml"  # the documents of that collection; no other XML is read
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
 PACKED = ".gz"
 

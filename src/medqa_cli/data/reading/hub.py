@@ -111,7 +111,7 @@ def _table(split: Any, hub_id: HubId, name: str, prefix: str, wanted: ColumnName
     columns = find_columns(wanted, header, file)
     description = f"hub data set, split '{name}'"
     return opened_again(
-        lambda: questions_and_answers(CellTable(description, columns, _rows(split, hub_id, columns)), file)
+        lambda: questions_and_answers(CellTable(description, columns, _rows(split, hub_id, columns)), file, wanted.caps)
     )
 
 

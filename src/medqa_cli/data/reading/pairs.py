@@ -29,13 +29,13 @@ from medqa_cli.prompt.given import Turn
 from medqa_cli.spelling import listed
 
 
-def questions_and_answers(table: CellTable, file: TableFile, caps: Caps | None = None) -> PairTable:
+def questions_and_answers(table: CellTable, file: TableFile, caps: Caps) -> PairTable:
     """Make the rows of a table.
 
     Args:
         table: its cells.
         file: where it is from.
-        caps: how large a row may be; None: of any size.
+        caps: how large a row may be.
 
     Returns:
         the same rows in the same order, each as question and answer or as unread.
@@ -61,7 +61,7 @@ def questions_and_answers(table: CellTable, file: TableFile, caps: Caps | None =
             for pair in made:
                 size = len(pair.question) + len(pair.answer)
                 size += len(pair.text if isinstance(pair, UnreadRow) else pair.topic)
-                if caps is not None and size > caps.row_bytes:
+                if size > caps.row_bytes:
                     caps.check_row(size, f"{file}:{pair.line}" if pair.line else f"{file}, row {pair.row}")
                 yield pair
 

@@ -19,7 +19,7 @@ from medqa_cli.data.reading import medquad_xml
 from medqa_cli.data.reading.archives import Container, Scratch, open_container, read_member
 from medqa_cli.data.reading.formats import (
     ARCHIVE_SUFFIXES,
-    DOCUMENT_SUFFIX,
+    MEDQUAD_SUFFIX,
     NOTE_SUFFIX,
     TABLE_SUFFIXES,
     is_archive,
@@ -156,7 +156,7 @@ def _exists(path: Path) -> bool:
 
 def _is_file_of_data(path: Path) -> bool:
     """Tell whether a file ends like a table, an archive or a document."""
-    return table_suffix(path.name) != "" or is_archive(path.name) or path.suffix.lower() == DOCUMENT_SUFFIX
+    return table_suffix(path.name) != "" or is_archive(path.name) or path.suffix.lower() == MEDQUAD_SUFFIX
 
 
 def _check_local(source: str) -> None:
@@ -184,7 +184,7 @@ def _check_local(source: str) -> None:
         raise InputError(f"{path} is neither a file nor a folder", "copy its content to a file")
     if not _is_file_of_data(path):
         suffix = f"'{path.suffix}'" if path.suffix else "no suffix"
-        known = ", ".join([*TABLE_SUFFIXES, DOCUMENT_SUFFIX, *ARCHIVE_SUFFIXES])
+        known = ", ".join([*TABLE_SUFFIXES, MEDQUAD_SUFFIX, *ARCHIVE_SUFFIXES])
         raise InputError(
             f"{path}: unknown format ({suffix}); expected {known}, or one of the tables packed (.csv.gz)",
             "export it as CSV (spreadsheet programs: 'CSV UTF-8'), or rename it if it is one of these",
@@ -200,7 +200,7 @@ def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> Open
     if path.is_dir() or is_archive(path.name):
         return _open_folder(source, prefix, wanted, scratch)
     file = TableFile(path, source, name)
-    if path.suffix.lower() == DOCUMENT_SUFFIX:
+    if path.suffix.lower() == MEDQUAD_SUFFIX:
         rows = medquad_xml.read_source(path, name)
         table: PairTable = PairTable("MedQuAD XML, one document", medquad_xml.COLUMNS, rows)
     elif name:
@@ -221,7 +221,7 @@ def _find_contents(container: Container, shown: str) -> tuple[list[str], list[st
         raise InputError(f"{shown} is a data set that was converted before", f"run: medqa convert --audit {shown}")
     about = [name for name in members if _ABOUT.match(PurePosixPath(name).name)]
     data = [name for name in members if name not in about and PurePosixPath(name).name not in _METADATA]
-    documents = [name for name in data if name.lower().endswith(DOCUMENT_SUFFIX)]
+    documents = [name for name in data if name.lower().endswith(MEDQUAD_SUFFIX)]
     tables = [name for name in data if table_suffix(name) not in ("", NOTE_SUFFIX)]
     if documents and tables:
         raise InputError(
@@ -232,7 +232,7 @@ def _find_contents(container: Container, shown: str) -> tuple[list[str], list[st
     if not documents and not tables:
         suffixes = Counter(PurePosixPath(name).suffix or "no suffix" for name in members)
         counts = f"only {counted(suffixes)}" if members else "no files"
-        *known, last = (DOCUMENT_SUFFIX, *(suffix for suffix in TABLE_SUFFIXES if suffix != NOTE_SUFFIX))
+        *known, last = (MEDQUAD_SUFFIX, *(suffix for suffix in TABLE_SUFFIXES if suffix != NOTE_SUFFIX))
         hint = f"name a file, or a folder or archive that holds {', '.join(known)} or {last} files"
         saved = next((name for name in members if name.endswith(".arrow")), None)
         if saved is not None:

@@ -17,7 +17,7 @@ import pytest
 from datasets.exceptions import DatasetNotFoundError
 
 from medqa_cli.data.reading.hub import HubId, open_hub, parse_hub_id
-from medqa_cli.data.reading.rows import ColumnNames, UnreadRow
+from medqa_cli.data.reading.rows import Caps, ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import check_sources, local_paths, looks_like_hub_id, open_sources
 from medqa_cli.errors import InputError
 
@@ -126,6 +126,14 @@ def test_all_splits_in_their_order(hub: FakeHub) -> None:
     assert opened.digests == {"owner/name (commit c0ffee)": None}
     assert hub.asked == [("owner/name", None, "c0ffee")]
     assert local_paths(["owner/name"]) == []
+
+
+def test_a_row_of_a_hub_data_set_longer_than_the_limit_is_refused(hub: FakeHub) -> None:
+    hub.splits = {"train": [record(1), record(2) | {"Answer": "a" * 200}]}
+    rows = open_sources(["owner/name"], ColumnNames(caps=Caps(row_bytes=100))).rows
+    assert next(rows).question == "q1"
+    with pytest.raises(InputError, match=r"^owner/name:train, row 2 holds more than 100 bytes in one row"):
+        next(rows)
 
 
 def test_a_named_split_and_configuration(hub: FakeHub) -> None:
