@@ -8,37 +8,17 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.config.schema import PromptConfig
+from medqa_cli.config.schema import TEMPLATES, PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import require_file
 from medqa_cli.prompt.rendering import Rendered, render_chats, render_prompts
 from medqa_cli.prompt.text import EarlierText, PromptText, Tokenizer
 
-# llama2: Meta's generation.py (B_SYS and E_SYS carry their newlines); alpaca: tatsu-lab/stanford_alpaca, train.py.
-_TEMPLATES = {
-    "llama2": "[INST] {% if system %}<<SYS>>\n{{ system }}\n<</SYS>>\n\n{% endif %}{{ question }} [/INST]",
-    "alpaca": "{{ system or 'Below is an instruction that describes a task. Write a response that appropriately "
-    "completes the request.' }}\n\n### Instruction:\n{{ question }}\n\n### Response:\n",
-    "plain": "{% if system %}{{ system }}\n\n{% endif %}Question: {{ question }}\nAnswer:",
-}
-_ANSWER_PREFIXES = {"llama2": " ", "alpaca": "", "plain": " "}
-# What leads into a later question of a conversation: as at first, without the system line.
-_LATER_QUESTIONS = {"llama2": "[INST] ", "alpaca": "### Instruction:\n", "plain": "Question: "}
-_TEXT_MARKERS = (
-    "[INST]",
-    "[/INST]",
-    "<<SYS>>",
-    "<</SYS>>",
-    "### Instruction:",
-    "### Response:",
-    "\nQuestion:",
-    "\nAnswer:",
-)
 # Today's date for a template that prints it: fixed, so that a training run gives the same model on any day, and a
 # resumed one has the same prompts. Meta's templates default to it.
 PINNED_DATE = date(2024, 7, 26)
@@ -58,6 +38,46 @@ _ANSWER_SLOT = "\ue000answer\ue001"
 _TALK_SLOTS = tuple(f"\ue000{what}{number}\ue001" for number in range(1, 4) for what in ("question", "answer"))
 
 
+@dataclass(frozen=True)
+class _BuiltIn:
+    """A template that comes with medqa.
+
+    ``source`` ends where the answer begins, ``answer_prefix`` is learned with it; ``later_question`` leads into a later
+    question of a conversation: as at first, without the system line. ``markers`` tell its parts in a text.
+    """
+
+    source: str
+    answer_prefix: str
+    later_question: str
+    markers: tuple[str, ...]
+
+
+# llama2: Meta's generation.py (B_SYS and E_SYS carry their newlines); alpaca: tatsu-lab/stanford_alpaca, train.py.
+_BUILT_IN = {
+    "llama2": _BuiltIn(
+        "[INST] {% if system %}<<SYS>>\n{{ system }}\n<</SYS>>\n\n{% endif %}{{ question }} [/INST]",
+        answer_prefix=" ",
+        later_question="[INST] ",
+        markers=("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"),
+    ),
+    "alpaca": _BuiltIn(
+        "{{ system or 'Below is an instruction that describes a task. Write a response that appropriately "
+        "completes the request.' }}\n\n### Instruction:\n{{ question }}\n\n### Response:\n",
+        answer_prefix="",
+        later_question="### Instruction:\n",
+        markers=("### Instruction:", "### Response:"),
+    ),
+    "plain": _BuiltIn(
+        "{% if system %}{{ system }}\n\n{% endif %}Question: {{ question }}\nAnswer:",
+        answer_prefix=" ",
+        later_question="Question: ",
+        markers=("\nQuestion:", "\nAnswer:"),
+    ),
+}
+_TEXT_MARKERS = tuple(marker for template in _BUILT_IN.values() for marker in template.markers)
+_TAKE_A_BUILT_IN = f"set prompt.template to {', '.join([*_BUILT_IN][:-1])} or {[*_BUILT_IN][-1]}"
+
+
 def make_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None = None) -> PromptText:
     """Render the template around an empty slot.
 
@@ -70,15 +90,17 @@ def make_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None = None) -
     """
     if config.template == "chat":
         return _chat_prompt_text(config, tokenizer)
-    source = _TEMPLATES.get(config.template)
-    if source is None:
+    built_in = _BUILT_IN.get(config.template)
+    if built_in is not None:
+        source = built_in.source
+    else:
         require_file(Path(config.template))
         try:
             source = Path(config.template).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"prompt.template: cannot read {config.template}: {error}",
-                "use llama2, chat, alpaca, plain or the path of a Jinja file",
+                f"use {', '.join(TEMPLATES)} or the path of a Jinja file",
             ) from error
     names = {
         "bos_token": getattr(tokenizer, "bos_token", None) or "",
@@ -96,7 +118,7 @@ def make_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None = None) -
         raise InputError(
             f"{config.template}: the template must hold the question as it is, without filters or conditions on it"
         )
-    return _finish_text(config, before, after, _ANSWER_PREFIXES.get(config.template, ""))
+    return _finish_text(config, before, after, built_in.answer_prefix if built_in is not None else "")
 
 
 def _chat_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None) -> PromptText:
@@ -105,7 +127,7 @@ def _chat_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None) -> Prom
             "prompt.template is chat, but the model's tokenizer has no chat template"
             if tokenizer is not None
             else "prompt.template is chat: the tokenizer of the model is needed to render it",
-            "set prompt.template to llama2, alpaca or plain",
+            _TAKE_A_BUILT_IN,
         )
     prompt, full = _rendered_chat(config, tokenizer)
     before, after = _split_at_slot(prompt, "the chat template")
@@ -118,7 +140,7 @@ def _chat_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None) -> Prom
 
 def _finish_text(config: PromptConfig, before: str, after: str, answer_prefix: str) -> PromptText:
     markers = [marker for marker in _TEXT_MARKERS if marker.strip() in before + after]
-    if config.template not in _TEMPLATES and config.template != "chat":
+    if config.template not in _BUILT_IN and config.template != "chat":
         markers += [line for line in after.splitlines() if len(line.strip()) > 3 and line not in markers]
     text = PromptText(config.template, config.system, before, after, answer_prefix, tuple(markers))
     if not config.sources:
@@ -170,7 +192,8 @@ def make_earlier(
     bos = tokenizer.bos_token or "" if config.template == "llama2" else ""  # Meta's: each turn has its own
     if bos and list(tokenizer("a")["input_ids"])[:1] != [tokenizer.bos_token_id]:
         bos = ""
-    later = end_token + bos + _LATER_QUESTIONS.get(config.template, text.before_question)
+    built_in = _BUILT_IN.get(config.template)
+    later = end_token + bos + (built_in.later_question if built_in is not None else text.before_question)
     return EarlierText(text.before_question, text.after_question + text.answer_prefix, later, later, max_tokens)
 
 
@@ -202,7 +225,7 @@ def _chat_earlier(config: PromptConfig, tokenizer: Tokenizer, text: PromptText, 
     why = next((one.refusal for one in rendered if one.refusal), "it changes them or leaves them out")
     raise InputError(
         f"the model's chat template has no fixed place for earlier turns: {why}",
-        "set prompt.template to llama2, alpaca or plain; or learn first turns only: --set data.turns=first",
+        f"{_TAKE_A_BUILT_IN}; or learn first turns only: --set data.turns=first",
     )
 
 
@@ -239,7 +262,7 @@ def _rendered_once(config: PromptConfig, tokenizer: Tokenizer, *, folded: bool) 
         return None
     raise InputError(
         f"the model's chat template refuses a plain question: {prompt.refusal or whole.refusal}",
-        "set prompt.template to llama2, alpaca or plain",
+        _TAKE_A_BUILT_IN,
     )
 
 
@@ -269,7 +292,7 @@ def chat_end_token_id(config: PromptConfig, tokenizer: Tokenizer) -> int | None:
 
 
 def _render_prompts(source: str, config: PromptConfig, values: Sequence[dict[str, Any]]) -> list[str]:
-    if config.template in _TEMPLATES:
+    if config.template in _BUILT_IN:
         import jinja2
 
         # These are ours and safe. Their final newline is meant, unlike the one that an editor adds to a file.
