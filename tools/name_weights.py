@@ -4,7 +4,7 @@ r"""Writes src/medqa_cli/resources/name_weights.txt: what tells a text about one
         shared/data/kqa/questions_w_answers.jsonl
 
 Two logistic regressions with a quadratic penalty, fitted by full gradients, seeded: words of texts, and features of
-words (``name_scores.features``). They see the benchmark's templates of the first five sets, the sentences of
+words (``name_features.features``). They see the benchmark's templates of the first five sets, the sentences of
 ``name_weights.yaml`` beside this file, and rows of the three files, in which nobody is named but a few authors.
 ``--held-out`` fits on two thirds of the templates three times and prints how much is found in the rest.
 """
@@ -31,13 +31,13 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import identifier_texts  # noqa: E402
 import identifier_texts_independent as hands  # noqa: E402
 
-from medqa_cli.data.identifiers import finding, name_scores  # noqa: E402
+from medqa_cli.data.identifiers import finding, name_features, name_scores  # noqa: E402
 from medqa_cli.data.identifiers.text import Text  # noqa: E402
 from medqa_cli.data.languages import likeliest_language  # noqa: E402
 from medqa_cli.data.normalize import normalized_words  # noqa: E402
 
 TARGET = ROOT / "src/medqa_cli/resources/name_weights.txt"
-HEADER = "# Weights of data/identifiers/finding.py (words) and name_scores.py. Written by tools/name_weights.py.\n"
+HEADER = "# Weights of data/identifiers/finding.py (words) and name_features.py. Written by tools/name_weights.py.\n"
 SEEN_HANDS = ("independent", "third", "fourth", "fifth")
 TEXTS, ROUNDS, STEPS, FEWEST, SMALLEST = 12, 1_500, 400, 4, 0.05
 COPIES, FIRST_PERSON = 3, frozenset(("i", "my", "me", "im", "we", "our"))
@@ -156,10 +156,10 @@ def fit_names(samples: Sequence[Sample]) -> dict[str, float]:
     rows, targets, costs = [], [], []
     for sample in samples:
         text = Text(sample.text)
-        words = name_scores.tokens(text)
-        for place in name_scores.candidates(text, words):
+        words = name_features.tokens(text)
+        for place in name_features.candidates(text, words):
             start, end = words[place].start, words[place].end
-            rows.append(name_scores.features(text, words, place))
+            rows.append(name_features.features(text, words, place))
             targets.append(any(first <= start and end <= last + 2 for first, last in sample.names))
             costs.append(0.3 if sample.group.startswith("row") else 1.0)
     return fit(rows, targets, costs, PENALTY_NAMES)

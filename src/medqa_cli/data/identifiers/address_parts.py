@@ -23,7 +23,7 @@ _UNIT = (
 )
 _UNIT_NUMBER = r"\.?[:.]?\s?(?:no\.?\s?)?\#?\s?(?:\d{1,5}[a-z]?(?:[/-]\d{1,4}[a-z]?)?|[a-z]\d{1,4})(?![\w])"
 _UNIT_BEHIND = re.compile(
-    rf"[,.\s]{{1,3}}{_UNIT}{_UNIT_NUMBER}|,?\s(?:apt|apartment|suite|ste|unit|flat|room|piso|puerta|bl|sc|esc|scala)\.?\s[a-h]\b|[,\s]{{1,2}}(?:[md][.:]|\#|n\.?[º°]|m\.)\s?\d{{1,4}}(?:[/-]\d{{1,4}})?[a-z]?(?!\w)"
+    rf"[,.\s]{{1,3}}{_UNIT}{_UNIT_NUMBER}|,?\s(?:apt|apartment|suite|ste|unit|flat|room|piso|puerta|bl|sc|esc|scala)\.?\s[a-h]\b|[,\s]{{1,2}}(?:[md][.:]|of\.|\#|n\.?[º°]|m\.)\s?\d{{1,4}}(?:[/-]\d{{1,4}})?[a-z]?(?!\w)"
     r"|,?\s\d{1,2}(?:º|ª|°|[èe]me|er\b|th|st|nd|rd|\.)\s?(?:(?:izq\w*|dcha\w*|emelet|floor|étage|piso|andar|stock|og|patro|et|cross|main"
     r"|block|sector|phase|stage|[a-d])\b\.?)?(?=[,.;\s]|\Z)"
 )
@@ -37,7 +37,7 @@ _CODE = (
 )
 _LINK = (
     r"(?:am|an der|an|ob der|in der|im|bei|unter|sur|sous|en|la|le|les|los|las|del?|dell?['’]?|da|das|do|dos|di|du"
-    r"|upon|on|under|the|of the|of|pri|na|nad|pod|v|y|e|al|et)"
+    r"|upon|on|under|the|of the|of|pri|ob|na|nad|pod|v|y|e|al|et)"
 )
 _TOWN = (
     r"(?:(?:St|Ste|Sta|Sto|San|Col|Urb|Res|Fracc|TP|P|Q|Mt|Ft|Bad)\.?\s)?[A-ZÀ-Þ][\w'’.-]*\w"
@@ -61,7 +61,7 @@ _SMALL_CODED_TOWN = re.compile(
     r"(?:\d{5,6}|[a-z]{1,2}\d[a-z\d]?\s?\d[a-z]{2}|[a-z]\d[a-z]\s?\d[a-z]\d))(?!\w)"
 )
 _TOWN_BEHIND = with_capitals(
-    rf"(?:\s?,\s?|\s(?=(?:Phố|Đường|Jalan|Jl|Road|Street)\b))({_TOWN}){_TOWN_END}(?=\s?[,.;:)\n!?(|]|\s[a-z\d(]|\s[-–]|\Z)"
+    rf"(?:\.?\s?,\s?|\s(?=(?:Phố|Đường|Jalan|Jl|Road|Street)\b))({_TOWN}){_TOWN_END}(?=\s?[,.;:)\n!?(|]|\s[a-z\d(]|\s[-–]|\Z)"
 )
 _SMALL_TOWN_BEHIND = re.compile(r"\s?,\s?([^\W\d_]{3,}(?:[\s-][^\W\d_]{2,}){0,3})(?=\s?[.;:)\n!?|]|\s?,|\Z)")
 _SMALL_CODE_BEHIND = re.compile(
@@ -89,7 +89,8 @@ _CHAIN = re.compile(
     r"(?<![\w-])(?:(?:house|plot|villa|lot|quadra|mz|blk|block|flat|room)\.?\s(?:no\.?\s?)?\d{1,4}[a-z]?(?:,\s?|\s)"
     r"(?:road|street|lane|phase|sector|blk|block|lote?|building|house)\.?\s(?:no\.?\s?)?\d{1,4}[a-z]?"
     r"|số\s\d{1,5}(?:/\d{1,5})*[a-z]?"
-    r"|(?:carrera|cra\.?|kra\.?|calle|cl\.|diagonal|transversal)\s\d{1,3}[a-z]?\s(?:\#|no\.?|n[º°])\s?\d{1,3}[a-z]?\s?-\s?\d{1,3})(?!\w)"
+    r"|(?:carrera|cra\.?|kra\.?|calle|cl\.|cr\.?|diagonal|transversal|av\.?|avenida)\s\d{1,3}[a-z]{0,2}\s(?:\#|no\.?|n[º°])\s?\d{1,3}[a-z]{0,2}\s?-\s?\d{1,3}(?:\s(?:sur|este|norte|oeste)\b)?"
+    r"|(?:calle|diagonal|av\.?|avenida)\s\d{1,3}\sn[º°]\s?\d{1,4})(?!\w)"
 )
 _UNIT_AND_HOUSE = re.compile(
     r"(?<![\w-])(?:flat|unit|apt|apartment|studio|suite|level|shop)\.?\s\d{1,4}[a-z]?(?:,\s?|\s|/)\d{1,5}[a-z]?\s(?:[^\W\d_][\w'’.-]*\s?){1,4}"
@@ -103,6 +104,12 @@ _HOUSE_AND_LANE = with_capitals(
     r"|Rectory|Vicarage|Court|Mansions|Bungalow)),\s(?:[A-ZÀ-Þ][\w'’-]+\s){1,2}(?:Road|Lane|Street|Avenue|Close|Drive|Hill|Way|Crescent|Terrace"
     r"|Gardens|Square|Place)(?!\w)"
 )
+# Without a number, on a line or behind words that say that somebody lives there.
+_FRENCH_STREET = with_capitals(
+    r"(?:(?<=\n)|(?<=\bat )|(?<=\bto )|(?<=ddress: )|(?<=habite )|(?<=\d, ))"
+    r"(?:[rR]ue|[aA]venue|[bB]oulevard|[cC]hemin|[aA]llée|[iI]mpasse|[qQ]uai)"
+    r"\s(?:(?:de la|de|du|des|le|la)\s|de l['’]|d['’])?[A-ZÀ-Þ][\w'’-]+(?:\s[A-ZÀ-Þ][\w'’-]+){0,2}(?!\w)"
+)
 _LONGEST = 160
 _AMOUNT = re.compile(r"\s?(?:mg|ml|kg|cm|mm|days?|weeks?|months?|years?|hours?|times|points?|tablets?|pills?)\b")
 _LETTERS = re.compile(r"(?<!\d)[^\W\d_]{2,}(?!\d)")
@@ -113,6 +120,8 @@ _NEXT_WORD = re.compile(r"\s([^\W\d_]{3,})")
 def grown(text: Text, start: int, end: int) -> tuple[int, int]:
     """Return the place of an address with the parts of it that stand beside what was found."""
     end = end_of_parts(text, start + len(text.text[start:end].rstrip()))
+    if text.text[end - 1] == "." and text.text[end - 2].isdigit():
+        end -= 1
     for _ in range(_MOST):
         first = _start_before(text, start)
         if first == start:
@@ -153,7 +162,7 @@ def chains(text: Text) -> Iterator[tuple[int, int]]:
         for found in pattern.finditer(text.lower):
             yield found.span()
     if not text.is_shouted:
-        for pattern in (_WARD, _HOUSE_AND_LANE):
+        for pattern in (_WARD, _HOUSE_AND_LANE, _FRENCH_STREET):
             for found in pattern.finditer(text.text):
                 if _are_places(found[0]):
                     yield found.span()

@@ -60,6 +60,8 @@ _WORDS_BEFORE = with_capitals(
 _TOWN_BEHIND = with_capitals(
     r"\s?[a-z]?(?:/\d{1,4})?,\s(?:[A-Z]{1,2}-)?(?:\d{5}|\d{4}\s?[A-Z]{2}|\d{2}-\d{3}|\d{3}\s\d{2}|(?!19|20)\d{4})\s[A-ZÀ-Þ][\w-]+"
 )
+_YEAR_BEFORE_COMMA = re.compile(r"(?:\d{1,2}[/.-]){0,2}(?:19|20)\d\d,")
+_IN_DATE = frozenset("/.-")
 _LIVES = ("live", "living", "resid", "moved to", "address", "i, ", "ship to", "send", "deliver")
 _CODE_BEHIND = with_capitals(
     r"(?:,\s[A-Z][\w-]+)?\s?[-–]\s?\d{6}\b|,\s(?:[A-Z]-)?\d{5,6}(?:\s[A-ZÀ-Þ][\w-]+)?(?![\w.])"
@@ -88,6 +90,7 @@ def find_addresses(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
         text = Text(_LONG_WORD.sub(lambda word: word[0].capitalize(), text.text))
         text.is_shouted = True
     parts = [*_parts(text), *(personal_streets(text) if is_personal and text.numbers else ())]
+    parts = [span for span in parts if text.text[span[0] - 1 : span[0]] not in _IN_DATE or not _year_at(text, span[0])]
     found = sorted({span for span in parts if not _is_public(text, *span, is_personal=is_personal)})
     whole: list[tuple[int, int]] = []
     for first, last in sorted(_whole(text, *span, is_personal=is_personal) for span in found):
@@ -99,6 +102,10 @@ def find_addresses(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
     yield from (
         Span(first, first + len(_PHONE_BEHIND.sub("", text.text[first:last])), "address") for first, last in whole
     )
+
+
+def _year_at(text: Text, start: int) -> bool:
+    return _YEAR_BEFORE_COMMA.match(text.text, start) is not None
 
 
 def _whole(text: Text, first: int, last: int, *, is_personal: bool) -> tuple[int, int]:
@@ -162,18 +169,21 @@ def _parts(text: Text) -> Iterator[tuple[int, int]]:
 
 def _of_any_street(text: Text) -> Iterator[tuple[int, int]]:
     """Yield streets that lack the words of one, where "lives at", a unit, or the code of a town tells."""
-    lives = any(map(text.lower.__contains__, _LIVES))
+    lives = None
     for start, end in text.numbers:
-        before = LAST_WORD.search(text.lower, max(start - 12, 0), start)
-        if before and before[1] in months():
+        has_capital, behind = _CAPITAL_BEHIND.match(text.text, end), _TOWN_BEHIND.match(text.text, end)
+        if not (has_capital or behind) or _year_at(text, start):
             continue
-        if _CAPITAL_BEHIND.match(text.text, end):
+        last = LAST_WORD.search(text.lower, max(start - 12, 0), start)
+        if last and last[1] in months():
+            continue
+        if has_capital:
             match = _pattern("coded_street").match(text.text, start)
+            lives = any(map(text.lower.__contains__, _LIVES)) if lives is None else lives
             if not match and lives and load_pattern("identifiers", "lived_before").search(text.before(start, 56)):
                 match = _pattern("lived_at").match(text.text, start)
             if match:
                 yield match.span()
-        behind = _TOWN_BEHIND.match(text.text, end)
         before = _WORDS_BEFORE.search(text.text, max(start - 40, 0), start) if behind else None
         if before and behind:
             yield before.start(), behind.end()

@@ -52,6 +52,15 @@ def test_the_lines_of_a_letterhead_are_an_address_and_a_phone_number() -> None:
 
 
 @pytest.mark.parametrize(
+    "street", ["580 Parsons Gateway Apt. 215", "42 Walsh Union, East Marian G00 3GG", "rue de Charpié 56"]
+)
+def test_an_address_behind_a_day_of_birth_takes_no_part_of_it(street: str) -> None:
+    text = f"Re: Anna Lee, DOB 12/5/1980, {street}. Thank you for seeing this lady."
+    finds = [(find.kind, text[find.start : find.end]) for find in find_in_row(text, "")]
+    assert finds[1:] == [("date", "12/5/1980"), ("address", street)]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "My labs: Na 138, K 4.2, Cl 101, HCO3 24, Urea 5.1. LDL 162, HDL 41.",

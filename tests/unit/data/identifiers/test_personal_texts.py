@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.data.identifiers import name_scores
+from medqa_cli.data.identifiers import name_features, name_scores
 from medqa_cli.data.identifiers.finding import find_in_row, is_about_one_person
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import weights
@@ -210,7 +210,7 @@ def test_each_weight_is_of_a_feature_that_a_word_can_have() -> None:
 
 def test_words_side_by_side_are_one_name_with_initials_and_particles_between() -> None:
     text = Text("seen by J. R. Okafor de la Cruz-Obi, my nurse")
-    words = name_scores.tokens(text)
+    words = name_features.tokens(text)
     taken = [place for place, word in enumerate(words) if word.plain in ("okafor", "cruz-obi")]
     assert [text.text[start:end] for start, end, _ in name_scores.joined(text, words, taken)] == [
         "J. R. Okafor de la Cruz-Obi"
