@@ -320,6 +320,8 @@ def _show_settled(lookup: Lookup, question: str) -> None:
 def _show_sources(
     passages: Sequence[Passage], beside: Sequence[Passage], book: OpenBook, data: Mapping[str, Any]
 ) -> None:
+    for line in open_book.citation_lines(data["unsupported_citations"], len(passages)):
+        console.line(line)
     if passages:
         _list_sources(passages, data["cited"])
         for sentence in data["unsupported_sentences"]:

@@ -13,7 +13,7 @@ from medqa_cli.answering.open_book import Lookup, keys_of
 from medqa_cli.answering.stopping import Decode, StoppingState
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.data.grounding import behind
-from medqa_cli.data.retrieval import Passage, unsupported_sentences
+from medqa_cli.data.retrieval import Passage, unsupported_citations, unsupported_sentences
 from medqa_cli.errors import InputError
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.given import NOTHING, Given, Turn, without_marks
@@ -44,6 +44,7 @@ KEYS = (
     "nothing_answers",
     "cited",
     "unsupported_sentences",
+    "unsupported_citations",
 )
 EMPTY = InputError("the question is empty", 'ask like this: medqa ask "How to treat glaucoma?"')
 
@@ -207,8 +208,9 @@ def prompt_questions(
         Prompted(question, prompt, make_state(encoder.decode_answer, stop_ids, limit, config.loop_retries))
         for question, prompt, limit in zip(asked, prompts, limits, strict=True)
     ]
-    for each in prompted:
-        each.state.num_sources = encoder.contract.text.sources
+    for each, count in zip(prompted, counts, strict=True):
+        # --sources may give more than the model was trained with.
+        each.state.num_sources = max(encoder.contract.text.sources, count)
     for each, of_question in zip(prompted, given, strict=False):
         each.given = of_question
     for each, shown in zip(prompted, passages, strict=False):
@@ -276,8 +278,10 @@ def as_json(
     """
     lookup = lookup or Lookup()
     shown = lookup.passages or beside
-    # What declines needs no support.
-    texts = [f"{passage.title} {passage.text}" for passage in shown] + [answerer.encoder.contract.text.decline]
+    text = answerer.encoder.contract.text
+    texts = [f"{passage.title} {passage.text}" for passage in shown]
+    # For a model that learned no marks a number in brackets is one.
+    citations = unsupported_citations(answer.text, texts[: len(lookup.passages)], text.decline) if text.sources else []
     return {
         "question": answer.question,
         "answer": answer.text,
@@ -291,7 +295,11 @@ def as_json(
         "notices": [*emergency_notices(answer.question, answer.given), with_limit(NOTICE, answer.question)],
         "sources": [passage.as_json() for passage in shown],
         **keys_of(lookup, answer.text),
-        "unsupported_sentences": unsupported_sentences(without_marks(answer.text), texts) if shown else [],
+        "unsupported_sentences": (
+            # What declines needs no support.
+            unsupported_sentences(without_marks(answer.text), [*texts, text.decline]) if shown else []
+        ),
+        "unsupported_citations": citations,
     }
 
 

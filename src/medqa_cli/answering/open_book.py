@@ -246,6 +246,7 @@ def as_json(question: str, lookup: Lookup, given: Given = NOTHING) -> dict[str, 
         "sources": [row.as_json()] if row else [],
         **keys_of(lookup, ""),
         "unsupported_sentences": [],
+        "unsupported_citations": [],
     }
 
 
@@ -273,3 +274,13 @@ def source_lines(passages: Sequence[Passage], cited: Sequence[str] | None = None
         where = ", ".join(filter(None, (passage.id, passage.source, passage.place, is_cited)))
         lines.append(f"[{number}] {where}: {passage.title}")
     return lines
+
+
+def citation_lines(unsupported: Sequence[int], num_passages: int) -> list[str]:
+    """Return a line for each number that an answer cites without support (``unsupported_citations``)."""
+    return [
+        f"[{number}] names no source: nothing supports what it stands behind"
+        if not 0 < number <= num_passages
+        else f"[{number}] shares next to nothing with what it stands behind: it may be the wrong source"
+        for number in unsupported
+    ]

@@ -7,12 +7,13 @@ question: markers of turns in it are broken, and a mark such as ``[2]`` becomes 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 INTRODUCTION = "Answer from these sources and cite them, such as [1]:"
 _MARK = re.compile(r"\[(\d{1,3})\]")
+_MARKS = re.compile(r"\[\d{1,3}\](?:[ \t]*\[\d{1,3}\])*")
 _MARKS_AT_END = re.compile(r"(?:[ \t]*\[\d{1,3}\])+$")
 _OPEN_MARK_AT_END = re.compile(r"[ \t]*\[\d{0,3}$")
 # Both are tried at the start of a run of white space only: at each place in it they would take time with its square.
@@ -42,6 +43,14 @@ def with_sources(question: str, sources: Sequence[tuple[str, str]]) -> str:
 def cited(answer: str) -> list[int]:
     """Return the numbers of the sources that an answer cites, in their order, repeated ones too."""
     return [int(mark) for mark in _MARK.findall(answer)]
+
+
+def stretches(answer: str) -> Iterator[tuple[str, list[int]]]:
+    """Yield what stands before each run of marks, from the run before it on, with the numbers that it cites."""
+    start = 0
+    for run in _MARKS.finditer(answer):
+        yield answer[start : run.start()], cited(run[0])
+        start = run.end()
 
 
 def start_of_wrong_mark(text: str, num_sources: int) -> int | None:

@@ -160,7 +160,10 @@ class Service:
         if prepared.turns_left_out:
             data["earlier_turns_left_out"] = prepared.turns_left_out
         if not asked.bare:
-            if lines := open_book.source_lines(prepared.found.passages, data["cited"]):
+            passages = prepared.found.passages
+            lines = open_book.source_lines(passages, data["cited"])
+            lines += open_book.citation_lines(data["unsupported_citations"], len(passages))
+            if lines:
                 yield SOURCES + "\n".join(lines)
             yield f"\n\n{data['notices'][-1]}"
         yield data

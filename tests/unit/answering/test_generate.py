@@ -201,6 +201,7 @@ def test_the_json_of_an_answer(chatml_tokenizer: Any) -> None:
         "nothing_answers": False,
         "cited": [],
         "unsupported_sentences": [],
+        "unsupported_citations": [],
     }
     assert "not medical advice" in generate.NOTICE
 
@@ -228,6 +229,33 @@ def test_sentences_that_no_source_supports(chatml_tokenizer: Any, text: str, uns
     beside = as_json(answer, answerer, None, [PASSAGE])
     assert in_prompt["unsupported_sentences"] == beside["unsupported_sentences"] == unsupported
     assert as_json(answer, answerer)["unsupported_sentences"] == []
+    assert in_prompt["unsupported_citations"] == []
+
+
+def test_citations_are_judged_by_the_passages_in_the_prompt_for_a_model_that_learned_to_cite(
+    chatml_tokenizer: Any,
+) -> None:
+    config = PromptConfig(template="chat", sources=3)
+    encoder = PromptEncoder(make_contract(config, chatml_tokenizer), chatml_tokenizer)
+    plain = make_answerer(chatml_tokenizer)
+    answer = Answer(QUESTION, "Purple zebras cure blindness. [1] [3]", "stop", 20, 9, 0, 1.0)
+    data = as_json(answer, replace(plain, encoder=encoder), Lookup(passages=(PASSAGE,)))
+    assert data["unsupported_citations"] == [1, 3]
+    assert as_json(answer, replace(plain, encoder=encoder))["unsupported_citations"] == [1, 3]
+    assert as_json(answer, plain, None, [PASSAGE])["unsupported_citations"] == []
+    assert open_book.citation_lines(data["unsupported_citations"], 1) == [
+        "[1] shares next to nothing with what it stands behind: it may be the wrong source",
+        "[3] names no source: nothing supports what it stands behind",
+    ]
+
+
+def test_more_sources_than_a_model_was_trained_with_can_be_cited(chatml_tokenizer: Any) -> None:
+    config = PromptConfig(template="chat", sources=2)
+    encoder = PromptEncoder(make_contract(config, chatml_tokenizer), chatml_tokenizer)
+    answerer = replace(make_answerer(chatml_tokenizer), encoder=encoder)
+    for count, expected in ((1, 2), (3, 3)):
+        (prompted,) = generate.prompt_questions(answerer, [QUESTION], GenerateConfig(), [[PASSAGE] * count])
+        assert prompted.state.num_sources == expected
 
 
 def test_an_object_has_the_same_keys_whoever_answers(chatml_tokenizer: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from medqa_cli.data.ranking import content_words
-from medqa_cli.data.retrieval import Passage, PassageIndex, unsupported_sentences, write_index
+from medqa_cli.data.retrieval import Passage, PassageIndex, unsupported_citations, unsupported_sentences, write_index
 from medqa_cli.errors import InputError, MedqaError
 
 ROWS = [
@@ -131,6 +131,30 @@ def test_sentences_without_support(library: PassageIndex) -> None:
     texts = [passage.text for passage in found]
     assert unsupported_sentences(answer, texts) == ["Bananas cure every kind of blindness within days."]
     assert unsupported_sentences("", texts) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Gout is a disease of the joints. [1]", []),
+        ("Gout is a disease of the joints. [2]", [2]),
+        ("Gout is a disease of the joints. [1] [2]", [2]),
+        ("Gout is a disease of the joints. [1] Glaucoma damages the optic nerve of eyes. [2]", []),
+        ("Gout is a disease of the joints. [2] Glaucoma damages the optic nerve of eyes. [1]", [2, 1]),
+        ("Gout is a disease of the joints [1]. Glaucoma damages the optic nerve of eyes [2].", []),
+        ("Gout is a disease of the joints. [3] [0] [3]", [3, 0]),
+        ("[2] Gout is a disease of the joints.", []),  # what it stands behind is not known
+        ("Yes, surely. [1]", []),
+        ("None of the sources answers this question. [2]", []),
+        ("Gout is a disease of the joints.", []),
+    ],
+)
+def test_citations_of_no_passage_or_of_one_about_something_else(answer: str, expected: list[int]) -> None:
+    texts = [
+        "What is gout? It is a painful disease of the joints.",
+        "What is glaucoma? Damage to the nerve of the eye.",
+    ]
+    assert unsupported_citations(answer, texts, "None of the sources answers this question.") == expected
 
 
 def test_the_json_of_a_row_names_question_and_answer() -> None:
