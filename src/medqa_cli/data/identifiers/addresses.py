@@ -74,8 +74,8 @@ def _pattern(name: str) -> re.Pattern[str]:
     return load_pattern("identifiers", name, re.NOFLAG)
 
 
-# The first digits of a phone are no postcode: SA 0248, FAX 0491 570 539.
-_PHONE_BEHIND = re.compile(r"[,;]?\s(?i:fax|tel|phone|ph|mob|mobile|cell)\b\W{0,3}\d*$")
+# The first digits of a phone or record are no postcode: SA 0248, FAX 0491 570 539.
+_PHONE_BEHIND = re.compile(r"[,;]?\s(?i:fax|tel|phone|ph|mob|mobile|cell|mrn|nhs)\b\W{0,3}\w*$")
 
 
 def find_addresses(text: Text, *, is_personal: bool = False) -> Iterator[Span]:

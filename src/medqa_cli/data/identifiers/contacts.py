@@ -61,9 +61,9 @@ _PHONES = (
     (_LOCAL, (0,), False),
 )
 _DIGITS = re.compile(r"\d+")
-_MARKED = re.compile(r"[./]|\([^)]*\Z")
+_MARKED = re.compile(r"\.|/(?!\d{3}-\d{4}\Z)|\([^)]*\Z")
 FREE_OF_CHARGE = re.compile(
-    r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|1[38]00\d{6,7}|0?80[058]\d{4,8}|0?300\d{7}|0345\d{7}|0?508\d{6}|900\d{6}"
+    r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|1[38]00\d{6,7}|0?800\d{4,8}|0?300\d{7}|0345\d{7}|900\d{6}"
     r"|116\d{3}"
 )
 _SENTENCE_END = re.compile(r"(?<!\bdr)(?<!\bmr)(?<!\bst)(?<!\bno)(?<!mrs)(?<!tel)(?<!ext)(?<!\bph)(?<!fax)[.!?]\s|\n")
@@ -130,7 +130,7 @@ def _phones(text: Text, *, is_personal: bool) -> Iterator[Span]:
             is_local = (
                 pattern is _LOCAL
                 and _CLEAR_LOCAL.fullmatch(found[0])
-                and not text.before(found.start(), 2)[:1].isdigit()
+                and not re.search(r"[\d)]", text.before(found.start(), 2))
             )
             is_long = is_personal and (pattern is _WITH_POINTS or is_local or _is_long(found[0]))
             kind = _phone_kind(text, found, is_certain or is_long, pattern, is_personal)
@@ -156,7 +156,7 @@ def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.
     if _is_date(found[0]) or (not is_certain and not load_pattern("identifiers", "phone_cue").search(before)):
         return ""
     fax = load_pattern("identifiers", "fax_cue").search(text.before(found.start(), _FAX_REACH))
-    if FREE_OF_CHARGE.fullmatch(digits) and not fax:
+    if (FREE_OF_CHARGE.fullmatch(digits) or found[0].startswith(("0808 ", "0508 "))) and not fax:
         return ""
     if is_of_public(text, *found.span(), is_personal=is_personal):
         return ""

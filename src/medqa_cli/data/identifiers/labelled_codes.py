@@ -48,14 +48,15 @@ _BESIDE_SERIAL = re.compile(r"\W{0,3}(?:and )?(?:s/?n|serial|lot|udi)\b")
 _NO_CODE = re.compile(
     r"(?:19|20)\d\d(?:[-/](?:19|20)?\d\d)?|\d{1,3}/\d{1,3}(?: \d{2,3}/\d{2,3})*|[1-9]\d{0,2}-\d{1,3}"
     r"|\d+\.\d+-\d+\.\d+|\d{1,2}[./]\d{1,2}[./](?:19|20)?\d\d|(?:19|20)\d\d([./-])\d\d\1\d\d"
-    r"|\d{1,2}(?:\.\d{1,2}){2,}(?:-\w+)?|(?:\w+ )?[cgmnpr]\.\S+|\d{1,2}:\d\d(?::\d\d)?|\d+[.,]\d{1,2}"
+    r"|v?\d{1,2}(?:\.\d{1,2}){2,}(?:-\w+)?|(?:\w+ )?[cgmnpr]\.\S+|\d{1,2}:\d\d(?::\d\d)?|\d+[.,]\d{1,2}"
 )
 _DATE = re.compile(r"(?:0?[1-9]|[12]\d|3[01])-(?:0?[1-9]|[12]\d|3[01])-(?:(?:19|20)?\d\d)")
 # LOINC and CPT: 2345-7, 99213-25.
 _CODE_OF_TEST = re.compile(r"\d{3,5}-\d{1,2}|\d{5}")
 # Seven signs of letters and digits in one piece, with few digits: EXD71UW, M4X8K2.
 _MIXED = re.compile(r"(?=[^\W_]*[A-Za-z])(?=[^\W_]*\d)[A-Za-z\d]{5,10}(?:-[A-Za-z\d]{1,6})?")
-_AMOUNT = re.compile(r"\d+[A-Za-z]+|[A-Za-z]+\d|(?i:covid|omega|vitamin|type|grade|stage)\d+")
+_AMOUNT = re.compile(r"\d+([A-Za-z]+)|([A-Za-z]+)\d|((?i:covid|omega|vitamin|type|grade|stage))\d+")
+_LONGEST_UNIT = 3
 _REACH, _LONGEST, _MOST_LINKS, _MOST_WORDS = 70, 60, 7, 6
 _FEWEST_DIGITS, _FEWEST_FAR_DIGITS, _FEWEST_CERTAIN, _FEWEST_TOLD_DIGITS = 4, 5, 6, 7
 
@@ -184,8 +185,15 @@ def _fits(value: str, label: Label, *, is_small: bool) -> bool:
         return digits >= _FEWEST_FAR_DIGITS or (digits >= 3 and letters >= 2)
     if digits >= _FEWEST_DIGITS or (digits >= 3 and letters >= 2):
         return True
-    is_mixed = _MIXED.fullmatch(value) is not None and _AMOUNT.fullmatch(value) is None
-    return is_mixed and (is_small or value.upper() == value)
+    amount = _AMOUNT.fullmatch(value)
+    unit = (amount[1] or amount[2] or amount[3]).lower() if amount else ""
+    if (
+        is_weak
+        or _MIXED.fullmatch(value) is None
+        or (amount and (len(unit) <= _LONGEST_UNIT or unit in common_words()))
+    ):
+        return False
+    return is_small or value.upper() == value
 
 
 def _label_within(value: str) -> Label | None:
@@ -213,17 +221,18 @@ def label_before(before: str) -> Label | None:
     """
     before = _USER_NAME.sub("username", before)
     before = _ENDING.sub(" ", _LAST_FOUR.sub(" ending ", _NUMBER_SIGN.sub(" nr ", _LEADER.sub(":", before))))
-    links, words, is_told, behind = 0, 0, False, ""
+    links, words, is_told, is_line, behind = 0, 0, False, False, ""
     for token in reversed(_TOKEN.findall(before)):
         if token in load_words("identifiers", "label_copulas"):
             is_told = True
         elif not words and (is_label(token) or (token in _LOTS and _is_implanted(before))):
             is_other = load_pattern("identifiers", "number_of_other").search(before) and not _is_implanted(before)
-            return None if is_other else Label(token, True, is_told)
+            return None if is_other or (is_line and not is_told) else Label(token, True, is_told)
         elif is_told and token in load_words("identifiers", "far_labels") and behind != "of":
             return Label(token, False, is_told)
         elif not words and (token in load_words("identifiers", "label_links") or (token in ".\n" and not links)):
             links += 1
+            is_line = is_line or token == "\n"
         elif is_told and (
             token in _PREPOSITIONS or not (token in _STOPS or token in load_words("identifiers", "other_labels"))
         ):

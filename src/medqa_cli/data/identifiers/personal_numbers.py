@@ -14,7 +14,7 @@ from medqa_cli.resources import load_pattern, load_words
 
 # Plates: 123 ABC, ux 65 sse, HH-KL 4482, 8KLM442, BRA2E19.
 _PLATE = (
-    r"([a-z]{1,3}[ ·-]{0,2}(?:[a-z]{1,2}[ -]?)?\d{1,5}(?:[ -]?[a-z]{1,3})?|\d{1,4}[ -]?[a-z]{1,3}(?:[ -]?\d{1,4})?"
+    r"([a-z]{1,3}(?:[ ·-]{1,2}[a-z]{1,2})?[ ·-]{0,2}\d{1,5}(?:[ -]?[a-z]{1,3})?|\d{1,4}[ -]?[a-z]{1,3}(?:[ -]?\d{1,4})?"
     r"|[a-z]{3}\d[a-z]\d\d|\d{2,3} \d{2,3})(?![\w-])"
 )
 # A codice fiscale, a CPF, a RUT, a NIR with any key, the number of a network card as Cisco writes it, an IBAN behind
@@ -24,7 +24,7 @@ _FORMS = (
     (re.compile(r"(?<!\d)\d{3}\.\d{3}\.\d{3}-\d\d(?!\w)"), "record"),
     (re.compile(r"(?<![\d.])\d{1,2}\.\d{3}\.\d{3}-[\dk](?!\w)"), "record"),
     (re.compile(r"(?<![\w.-])[12] ?\d\d ?(?:0[1-9]|1[0-2]) ?\d[\dab] ?\d{3} ?\d{3} ?\d\d(?![\w-])"), "record"),
-    (re.compile(r"(?<!\w)(?=[a-f]*\d)(?=[\d.]*[a-f])[\da-f]{4}\.[\da-f]{4}\.[\da-f]{4}(?!\w)"), "device"),
+    (re.compile(r"(?<!\w)(?=[a-f.]*\d)(?=[\d.]*[a-f])[\da-f]{4}\.[\da-f]{4}\.[\da-f]{4}(?!\w)"), "device"),
     (re.compile(r"(?<=iban )(?:is )?[a-z]{2}\d\d(?: ?[a-z\d]{4}){2,7}(?: ?[a-z\d]{1,3}\b)?(?!\w)"), "account"),
     (re.compile(r"(?<![\w-])[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}(?![\w-])"), "device"),
     (re.compile(r"(?<!\w)(?:bc1|0x|[13])(?=[a-z]*\d)(?=\d*[a-z])[a-z\d]{25,62}(?!\w)"), "account"),
@@ -74,7 +74,7 @@ def _codes(text: Text) -> Iterator[Span]:
             yield Span(*found.span(), _kind(text, found.start()))
     for pattern, kind in _FORMS:
         yield from (Span(*found.span(), kind) for found in pattern.finditer(text.lower))
-    plates = (_plate_at(found.start(1), found[1]) for found in _plates().finditer(text.lower))
+    plates = (_plate_at(text, found.start(1), found[1]) for found in _plates().finditer(text.lower))
     yield from (plate for plate in plates if plate)
     for found in text.matches(_LONG_NUMBER, 0):
         if is_own(text, *found.span()):
@@ -91,12 +91,15 @@ def _plates() -> re.Pattern[str]:
     return re.compile(load_pattern("identifiers", "plate_word").pattern + _PLATE)
 
 
-def _plate_at(place: int, value: str) -> Span | None:
+def _plate_at(text: Text, place: int, value: str) -> Span | None:
     """Return a plate without a word behind it, or None where words are in it: a plate of 12 beans is none."""
     last = re.search(r"[ -]([a-z]{1,3})$", value)
-    if last and _is_word(last[1]):
+    is_large = not text.is_shouted and text.text[place : place + len(value)].isupper()
+    if last and not is_large and _is_word(last[1]):
         value = value[: last.start()]
-    if sum(map(str.isalnum, value)) < _FEWEST_OF_PLATE or any(map(_is_word, re.findall("[a-z]{2,}", value))):
+    if sum(map(str.isalnum, value)) < _FEWEST_OF_PLATE or (
+        not is_large and any(map(_is_word, re.findall("[a-z]{2,}", value)))
+    ):
         return None
     return Span(place, place + len(value), "device")
 

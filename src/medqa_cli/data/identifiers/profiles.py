@@ -22,7 +22,7 @@ _PROFILE_SITES = (
     r"|gofundme\.com|caringbridge\.org|bsky\.app|mastodon\.social|onlyfans\.com|ko-fi\.com|substack\.com|wattpad\.com"
     r"|goodreads\.com|justgiving\.com|crowdfunder\.co\.uk|about\.me|telegram\.me|deviantart\.com|researchgate\.net"
     r"|doximity\.com|healthunlocked\.com|disqus\.com|gofund\.me|everydayhero\.com|etsy\.com|inspire\.com|spotify\.com"
-    r"|venmo\.com|paypal\.me|cash\.app|deezer\.com|last\.fm|steamcommunity\.com|buymeacoffee\.com|zocdoc\.com"
+    r"|venmo\.com|paypal\.me|cash\.app|deezer\.com|last\.fm|steamcommunity\.com|buymeacoffee\.com|zocdoc\.com|mealtrain\.com|doxy\.me|jit\.si|orcid\.org"
 )
 _PROFILE = re.compile(
     rf"(?<![\w.@-])(?:https?://)?(?:[a-z]{{1,3}}\.)?(?:{_PROFILE_SITES})/"
@@ -35,9 +35,12 @@ _OTHER_PROFILE = re.compile(
 )
 _PERSONAL_PAGE = re.compile(
     r"(?<![\w.@-])(?:https?://)?[\w-]+(?:\.[\w-]+)*\.[a-z]{2,8}/(?:[\w.-]+/){0,3}"
-    r"(?:~|(?:users?|profiles?|members?|u|people|authors?|accounts?)/)@?(?P<handle>[\w.%-]*[\w%-])/?"
+    r"(?:~|(?:users?|profiles?|members?|u|people|authors?|accounts?|physicians?|doctors?|therapists?|providers?)/)@?(?P<handle>[\w.%-]*[\w%-])/?"
 )
-_SITE_ENDS, _RARE_ENDS = (".com/", ".net/", ".me/"), (".tv/", ".ee/", ".org/", ".app/", ".social/", ".uk/", ".fm/")
+_SITE_ENDS, _RARE_ENDS = (
+    (".com/", ".net/", ".me/"),
+    (".tv/", ".ee/", ".org/", ".app/", ".social/", ".uk/", ".fm/", ".si/"),
+)
 _PROFILE_PARTS = ("/~", "/user", "/profile", "/member", "/patient", "/u/")
 _OWN_SITE = re.compile(
     r"(?<![\w.@-])(?:https?://)?(?P<handle>[\w-]+)\.(?:blogspot|wordpress|tumblr|livejournal|substack|weebly|wixsite|typepad"
@@ -56,7 +59,7 @@ _ACCOUNT_NAME = re.compile(
     r"(?<![\w.@/#-])(?:(?P<name>[A-Za-z\d]{2,}(?:_[A-Za-z\d]+)+|[A-Za-z]{4,}\d{2,4}|[A-Za-z]{6,}\d)|u/(?P<user>[A-Za-z]{6,29})"
     r"|@ (?P<other>[\w.]{4,30}))(?![\w@/]|[.-]\w)"
 )
-_HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>[a-z_][\w.-]{2,28}\w)(?![\w@])")
+_HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>(?:\d{1,4}(?=[a-z]{4}))?[a-z_][\w.-]{2,28}\w)(?![\w@])")
 _WORDS, _CAMEL = re.compile(r"[^\W\d_]{3,}"), re.compile(r"[a-z][A-Z]")
 _SURNAME = re.compile(r"(?:Ma?c|Fitz|De|Di|Du|La|Le|Van|Von|El|Al)[A-Z][a-z]+")
 _ENDING = re.compile(r"(?:ed|ing|ly)$")
@@ -117,6 +120,7 @@ def _personal_pages(text: Text) -> Iterator[Span]:
         if _is_public_handle(found[0]) or not (sure or found["top"] in load_words("identifiers", "domains")):
             continue
         is_told = load_pattern("identifiers", "page_before").search(text.before(found.start(), _PAGE_REACH)) is not None
+        is_told = is_told or load_pattern("identifiers", "page_behind").match(text.after(found.end(), 60)) is not None
         if (sure and is_told) or any(map(_holds_name, _LETTERS.findall(found["rest"]))):
             yield Span(*found.span(), "profile")
 

@@ -110,3 +110,12 @@ def test_readings_and_numbers_of_the_public_stay(text: str) -> None:
 )
 def test_a_mail_address_is_found_however_it_is_spelled_out(text: str, value: str) -> None:
     assert ("email", value) in found(text)
+
+
+def test_a_site_within_a_word_is_none() -> None:
+    assert ("profile", "Leclerc") not in found("Bonjour docteur, here is Aimé Leclerc, I saw you in May, my ear hurts.")
+
+
+@pytest.mark.parametrize("number", ["080-555-0173", "08-050 83 09", "98/842-5530"])
+def test_a_phone_that_begins_as_a_free_one_is_found(number: str) -> None:
+    assert number in [value for _, value in found(f"Next of kin: my wife, {number}, please call her about my ear.")]

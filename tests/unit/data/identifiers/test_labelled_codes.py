@@ -60,6 +60,9 @@ def found(text: str) -> list[str]:
         # Devices and vehicles.
         ("My hip is a Stryker, lot # M4X8K2, it squeaks.", "M4X8K2"),
         ("Transmitter 8GR4K2 died and my sugar is all over.", "8GR4K2"),
+        ("Transmitter 8HEHEU reads 62 and I feel fine, my finger says 98.", "8HEHEU"),
+        ("My car, plate 749 PET, stood in the clinic car park.", "749 PET"),
+        ("My hub pairs with MAC dbdd.6fd3.b8f2 and drops out.", "dbdd.6fd3.b8f2"),
         ("glucose meter KBGT448-Q2190 shows HI and I feel ok", "KBGT448-Q2190"),
         ("The registration of the van that hit me is LF68 OPH, my leg is broken.", "LF68 OPH"),
         ("Kennzeichen HH-KL 4482, der Wagen hat meinen Sohn angefahren.", "HH-KL 4482"),
@@ -86,6 +89,7 @@ def test_a_code_behind_its_label_is_found_as_a_whole(text: str, value: str) -> N
         "My OGTT was 92-181-156, my doctor said diet.",
         "My pump shows error code E-4402, my son needs cannula REF MMT-242 and my drops are of batch number ABX1204.",
         "My log: 142/88 151/92 138/84. I run 40-50 km and have form DS-2019.",
+        "My report says PALB2, heterozygous. The watch (v2.14.1) may be wrong. I use IR3535 against ticks.",
         "A plate of 12 beans and my card has not come for 2 months.",
     ],
 )
