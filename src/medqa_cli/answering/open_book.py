@@ -18,7 +18,7 @@ from medqa_cli.answering.emergencies import emergency_notices, with_limit
 from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import INDEX_NAME
 from medqa_cli.data.grounding import Sources, none_answers
-from medqa_cli.data.normalize import normalize, signs
+from medqa_cli.data.normalize import normalize, signs, without_romance_accents
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.data.topics.medical_terms import compared
 from medqa_cli.data.topics.question_types import OTHER, QuestionType, recognize
@@ -69,7 +69,20 @@ def reviewed_row(question: str, index: PassageIndex, same_thing: float = SAME_TH
                 continue
             if normalize(row.title) == normalize(question) or asks_the_same(asked, row.title, index, same_thing):
                 return row
-    return None
+    return _row_without_accents(question, index)
+
+
+def _row_without_accents(question: str, index: PassageIndex) -> Passage | None:
+    """Return the row whose question was typed without any of its accents; None: no row, or rows that ask two things."""
+    typed = normalize(question)
+    rows = [
+        row
+        for row in index.nearest(question, _CANDIDATES)
+        if row.kind == "row"
+        and signs(row.title) == signs(question)
+        and without_romance_accents(normalize(row.title)) == typed
+    ]
+    return rows[0] if len({normalize(row.title) for row in rows}) == 1 else None
 
 
 def asks_the_same(asked: Iterable[QuestionType], title: str, index: PassageIndex, same_thing: float) -> bool:

@@ -17,6 +17,8 @@ NONE = "None"  # as an answer it may be one: the reason none_answer can be switc
 
 # Signs of comparison, charges, negative numbers, raised and lowered digits. One class, as alternatives are much slower.
 _SIGNS = re.compile("[+<>≤≥±%=⁰¹²³⁴-⁹⁺⁻₀-₉−-]")
+# Grave, acute and circumflex of vowels, the tilde of Portuguese ones, and the cedilla, behind their letters (NFD).
+_ROMANCE_ACCENTS = re.compile("(?<=[aeiou])[\\u0300-\\u0302]|(?<=[ao])\\u0303|(?<=c)\\u0327")
 _MINUS = ("-", "−")
 
 
@@ -120,6 +122,16 @@ def row_keys(texts: Sequence[str], normalized: Sequence[str], topic_names: Seque
         tuple(key_of(name) for name in topic_names),
         page_key(source),
     )
+
+
+def without_romance_accents(text: str) -> str:
+    """Return a lower-case text without the accents that Romance languages are typed without in a hurry.
+
+    Letters of their own stay, such as ``ñ`` ("ano" is another word than "año") and all with two dots.
+    """
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", _ROMANCE_ACCENTS.sub("", unicodedata.normalize("NFD", text)))
 
 
 def without_accents(text: str) -> str:

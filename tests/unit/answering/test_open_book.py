@@ -122,6 +122,43 @@ def test_a_question_word_for_word_is_told_from_one_that_differs_in_a_sign() -> N
         assert found.title == title
 
 
+SPANISH = (
+    "¿Qué es la artritis?",
+    "¿Qué hago si mi papá tiene fiebre y no baja?",
+    "¿Qué hago si mi papa tiene fiebre y no baja?",
+    "¿Cómo se trata el dolor de la cadera y del pie práctico?",
+    "¿Cómo se trata el dolor de la cadera y del pie practicó?",
+    "¿Qué vacunas tocan a los cinco años de edad?",
+    "O que é a hipertensão e como é a medicação?",
+    "¿Qué límite tiene la glucosa >126?",
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "row"),
+    [
+        ("que es la artritis", 0),
+        ("Que es la artritis?", 0),
+        ("¿Qué hago si mi papá tiene fiebre y no baja?", 1),
+        ("¿Qué hago si mi papa tiene fiebre y no baja?", 2),
+        ("que hago si mi papa tiene fiebre y no baja", None),  # of which of the two is not known
+        ("que hago si mi papá tiene fiebre y no baja", None),  # who types accents means what has none
+        ("como se trata el dolor de la cadera y del pie practico", None),
+        ("que vacunas tocan a los cinco años de edad", 5),
+        ("que vacunas tocan a los cinco anos de edad", None),  # another word
+        ("o que e a hipertensao e como e a medicacao", 6),
+        ("que limite tiene la glucosa >126", 7),
+        ("que limite tiene la glucosa <126", None),
+    ],
+)
+def test_a_question_typed_without_accents_gets_its_row_unless_two_rows_differ_by_them(
+    question: str, row: int | None
+) -> None:
+    index = PassageIndex([Passage(f"r{n}", "row", title, f"Answer {n}.", "", "") for n, title in enumerate(SPANISH)])
+    found = reviewed_row(question, index)
+    assert (found and found.title) == (None if row is None else SPANISH[row])
+
+
 def test_the_threshold_is_that_all_words_of_the_topics_are_the_same(index: PassageIndex) -> None:
     question = "What is acute heart failure?"
     assert SAME_THING == 1.0
