@@ -99,7 +99,11 @@ class TokenLabeler:
         names: dict[int, str] = model.config.id2label
         named = [name for name in names.values() if name != _OUTSIDE]
         are_prefixed = bool(named) and all(_PREFIX.fullmatch(name) for name in named)
-        self._labels = {number: _split(name, are_prefixed) for number, name in names.items()}
+        # The prefix of each (B, I, O, E, S, L, U, M or W; empty: none) and the rest of it.
+        self._labels: dict[int, tuple[str, str]] = {}
+        for number, name in names.items():
+            found = _PREFIX.fullmatch(name) if are_prefixed else None
+            self._labels[number] = (found[1].upper(), found[2]) if found else ("", name)
         # Each without its prefix, sorted.
         self.labels = tuple(sorted({label for _, label in self._labels.values()} - {_OUTSIDE}))
         positions = getattr(model.config, "max_position_embeddings", None) or _LONGEST_WINDOW + _POSITIONS_NOT_USED
@@ -213,12 +217,6 @@ class TokenLabeler:
             yield part
 
 
-def _split(name: str, are_prefixed: bool) -> tuple[str, str]:
-    """Return the prefix of a label (B, I, O, E, S, L, U, M or W; empty: none) and the rest of it."""
-    found = _PREFIX.fullmatch(name) if are_prefixed else None
-    return (found[1].upper(), found[2]) if found else ("", name)
-
-
 def _words(text: str, tokens: _Tokens) -> Iterator[tuple[int, int, int]]:
     """Yield start, end and the label's number of each word; a mark is a word of its own."""
     last: tuple[int, int, int] | None = None
@@ -229,7 +227,7 @@ def _words(text: str, tokens: _Tokens) -> Iterator[tuple[int, int, int]]:
         if start == end:
             continue
         is_marked = _MARK.search(text, max(start - 1, 0), start + 1) is not None  # some tokenizers cut words there
-        is_same = (word == last_word or is_marked) and _is_within_word(text, start)
+        is_same = (word == last_word or is_marked) and _WITHIN_WORD.match(text, start - 1) is not None
         if last is not None and (start < last[1] or is_same):
             last = (last[0], max(end, last[1]), last[2])
         else:
@@ -239,11 +237,6 @@ def _words(text: str, tokens: _Tokens) -> Iterator[tuple[int, int, int]]:
         last_word = word
     if last is not None:
         yield last
-
-
-def _is_within_word(text: str, place: int) -> bool:
-    """Tell whether a place is between two letters or digits of one word; Chinese and Japanese have no spaces."""
-    return _WITHIN_WORD.match(text, place - 1) is not None
 
 
 def load_token_labeler(path: str, named_by: str) -> TokenLabeler:

@@ -72,9 +72,12 @@ class ModelSearch:
         self.labels: dict[str, list[str]] = {}
         self._labeler = labeler
         self._known: dict[str, Parts] = {}
-        self._kinds = {label: kind for label in labeler.labels if (kind := _kind_of(label))}
-        for label, kind in self._kinds.items():
-            self.labels.setdefault("address" if kind == _PLACE else kind, []).append(label)
+        self._kinds: dict[str, str] = {}
+        for label in labeler.labels:
+            kind = next((kind for kind in (*KINDS, _PLACE) if _plain(label) in load_words("model_labels", kind)), None)
+            if kind is not None:
+                self._kinds[label] = kind
+                self.labels.setdefault("address" if kind == _PLACE else kind, []).append(label)
         if not self._kinds:
             raise InputError(
                 f"data.identifiers_model: none of the labels of the model in {path} is known: "
@@ -103,7 +106,10 @@ class ModelSearch:
         is cut at it; but a longer find of the model is whole where what is put for it changes each letter and digit.
         """
         by_rules = find_in_texts(named)
-        parts = dict(zip(named, self._parts_of(list(named.values())), strict=True))
+        known = self._known
+        if not all(map(known.__contains__, named.values())):  # the model has not read them all before
+            known = dict(zip(named.values(), self._labeler.label(list(named.values())), strict=True))
+        parts = {field: known[text] for field, text in named.items()}
         if not any(parts.values()):
             return by_rules
         texts = {field: Text(text) for field, text in named.items()}
@@ -121,18 +127,12 @@ class ModelSearch:
             if each.span.kind == "name" and each.by_model
         )
         for field, text in texts.items() if names else ():
-            again = (span for span in repeated(text, names) if not _touched(span, found[field]))
-            found[field] = sorted([*found[field], *(_Joined(span, by_model=True) for span in again)])
+            joined = found[field]
+            again = (span for span in repeated(text, names) if not any(_touch(span, each.span) for each in joined))
+            found[field] = sorted([*joined, *(_Joined(span, by_model=True) for span in again)])
         return tuple(
             Find(field, *each.span, by_model=each.by_model) for field, joined in found.items() for each in joined
         )
-
-    def _parts_of(self, texts: Sequence[str]) -> list[Parts]:
-        """Return what the model found in texts, which it reads now if it has not read them all."""
-        known = self._known
-        if not all(map(known.__contains__, texts)):
-            known = dict(zip(texts, self._labeler.label(texts), strict=True))
-        return [known[text] for text in texts]
 
     def _spans(self, text: Text, parts: Parts) -> Iterator[Span]:
         """Yield the parts that count, but for dates; of one kind side by side they are one: a first and a last name."""
@@ -157,11 +157,6 @@ class ModelSearch:
 
 def _plain(label: str) -> str:
     return _SIGN.sub("", label.upper())
-
-
-def _kind_of(label: str) -> str:
-    """Return the kind of identifier that a label stands for, or "place"; empty: none."""
-    return next((kind for kind in (*KINDS, _PLACE) if _plain(label) in load_words("model_labels", kind)), "")
 
 
 def _counted(text: Text, start: int, end: int, kind: str) -> Iterator[Span]:
@@ -258,10 +253,6 @@ def _joined(text: str, own: Sequence[Span], others: Sequence[Span]) -> list[_Joi
 
 def _touch(span: Span, other: Span) -> bool:
     return span.start < other.end and other.start < span.end
-
-
-def _touched(span: Span, others: Sequence[_Joined]) -> bool:
-    return any(_touch(span, other.span) for other in others)
 
 
 def _is_covered(text: str, find: Span, by: Span) -> bool:

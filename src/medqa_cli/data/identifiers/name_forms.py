@@ -133,19 +133,15 @@ def small_name_end(lower: str, start: int, end: int, sure: bool) -> int:
             behind = _NEXT_WORD.match(lower, start + word.end())
             if names and not (len(plain) > 2 and (behind is None or is_common(behind[1]) or behind[1] in particles)):
                 break
-        elif names and plain in load_words("identifiers", "ambiguous") and not _ends_name(lower, start + word.end()):
-            break
+        elif names and plain in load_words("identifiers", "ambiguous"):
+            behind = _NEXT_WORD.match(lower, start + word.end())
+            if behind is not None and not is_common(behind[1]):
+                break
         names += 1
         taken = start + word.start() + len(plain)
         if len(plain) < len(word[0]):
             break
     return taken
-
-
-def _ends_name(lower: str, end: int) -> bool:
-    """Tell whether a mark or a common word stands behind a place."""
-    behind = _NEXT_WORD.match(lower, end)
-    return behind is None or is_common(behind[1])
 
 
 def may_be_name(text: Text, start: int, end: int, is_sure: bool) -> bool:

@@ -10,6 +10,7 @@ rejected.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -136,16 +137,13 @@ class Recorder:
         if not finds:
             return
         if self._file is None:
-            self._file = open(self._path, "x", encoding="utf-8", newline="\n", opener=_private)  # noqa: SIM115
+            opener = functools.partial(os.open, mode=0o600)
+            self._file = open(self._path, "x", encoding="utf-8", newline="\n", opener=opener)  # noqa: SIM115
             self._file.write(json.dumps({"format": FORMAT, "salt": self._salt}) + "\n")
         for name, start, end, kind, _ in finds:
             value = (question if name == "question" else answer)[start:end]
             find = RecordedFind(row_id, name, start, end, kind, hash_of(value, self._salt))
             self._file.write(json.dumps(asdict(find), ensure_ascii=False) + "\n")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def read_recorded(data_dir: Path) -> tuple[str, list[RecordedFind]]:

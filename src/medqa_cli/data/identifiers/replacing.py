@@ -125,7 +125,9 @@ class StandIns:
         if kind == "address":
             return self._address(value)
         if kind == "ip":
-            return self._ip(value)
+            if ":" in value:
+                return "2001:db8::" + ":".join(f"{self._draw.randint(1, 0xFFFF):x}" for _ in range(2))
+            return f"{self._draw.choice(('192.0.2', '198.51.100', '203.0.113'))}.{self._draw.randint(1, 254)}"
         return self._signs(value)
 
     def _signs(self, value: str) -> str:
@@ -223,11 +225,6 @@ class StandIns:
 
         digits = iter("".join(self._draw.choice("123456789") for _ in value))
         return re.sub(r"\d", lambda _: next(digits), _WORD.sub(other, value))
-
-    def _ip(self, value: str) -> str:
-        if ":" in value:
-            return "2001:db8::" + ":".join(f"{self._draw.randint(1, 0xFFFF):x}" for _ in range(2))
-        return f"{self._draw.choice(('192.0.2', '198.51.100', '203.0.113'))}.{self._draw.randint(1, 254)}"
 
     def _date(self, value: str) -> str:
         """Return the date moved by the days of the row, each part written as before."""

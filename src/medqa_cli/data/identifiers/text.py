@@ -66,7 +66,10 @@ class Text:
         self.words = known_words().intersection(words)
         self.tables: frozenset[str] = frozenset().union(*map(tables_of_words().__getitem__, self.words))
         self.numbers = [found.span() for found in _DIGITS.finditer(text)] if has_digits else []
-        self.is_shouted = text[:60] == text[:60].upper() and _is_shouted(text[:400])
+        self.is_shouted = False
+        if text[:60] == text[:60].upper():
+            letters = [c for c in text[:400] if c.isalpha()]
+            self.is_shouted = len(letters) > 12 and sum(map(str.isupper, letters)) > _SHOUTED_SHARE * len(letters)
         self._chains: tuple[int, bool, bool] | None = None
         self._small_words: frozenset[str] | None = None
 
@@ -144,11 +147,6 @@ class Text:
         first = ends[-1] if ends else max(start - 300, 0)
         after = _SENTENCE_ENDS.search(self.text, end, end + 300)
         return self.lower[first : after.start() if after else end + 300]
-
-
-def _is_shouted(text: str) -> bool:
-    letters = [c for c in text if c.isalpha()]
-    return len(letters) > 12 and sum(map(str.isupper, letters)) > _SHOUTED_SHARE * len(letters)
 
 
 def _chains(text: str, numbers: list[tuple[int, int]]) -> tuple[int, bool, bool]:

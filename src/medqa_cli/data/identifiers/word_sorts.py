@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from math import log
 
-from medqa_cli.data.identifiers.name_forms import NO_NAME_ENDING, ODD_SURNAME, is_common, is_medicine
+from medqa_cli.data.identifiers.name_forms import ODD_SURNAME, is_common, is_medicine
 from medqa_cli.data.identifiers.word_tables import (
     certain_names,
     common_words,
@@ -27,6 +27,7 @@ UNKNOWN = frozenset(("unknown", "typo", "medicine"))
 """The sorts of words that are in no table."""
 _PLAIN_LETTERS = str.maketrans({"ł": "l", "ı": "i", "ß": "ss", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th"})
 _PARTS = re.compile(r"[-‐‑]")
+_REGULAR_ENDING = re.compile(r"(?:ed|ing|ly|tion|ment|ness)\Z")
 FEWEST_LETTERS, _MOST, _SHORTEST_TYPO = 2, 40, 5
 
 
@@ -113,15 +114,8 @@ def _is_word(word: str) -> bool:
     return (
         word in common_words()
         or word.removesuffix("s") in common_words()
-        or (NO_NAME_ENDING.search(word) is not None and _stem(word) in common_words())
+        or _REGULAR_ENDING.sub("", word) in common_words()
     )
-
-
-def _stem(word: str) -> str:
-    for ending in ("ed", "ing", "ly", "tion", "ment", "ness"):
-        if word.endswith(ending):
-            return word[: -len(ending)]
-    return word
 
 
 @functools.cache
