@@ -141,3 +141,75 @@ def test_the_french_space_before_a_mark_stays(space: str) -> None:
     cleaned = clean(question, answer, enabled_rules({}))
     assert (cleaned.question, cleaned.answer) == (question, answer)
     assert clean(f"What is flu{space}? {space}?", "It is viral.", enabled_rules({})).question == "What is flu?"
+
+
+# As patients ask, every fourth or so without accents.
+QUESTIONS = {
+    "es": """¿Qué es la diabetes tipo 2?
+¿Cómo se trata la gripe?
+que es la artritis
+cuales son los sintomas del asma
+¿Puedo tomar ibuprofeno durante el embarazo?
+¿Qué causa el dolor de espalda?
+sintomas de la anemia
+¿Es contagiosa la varicela?
+¿Cuánto dura un resfriado?
+tratamiento de la hipertension
+¿Qué puedo comer con gastritis?
+¿Cuándo debo ir al médico?""",
+    "pt": """O que é diabetes tipo 2?
+Como se trata a gripe?
+o que e artrite
+quais sao os sintomas da asma
+Posso tomar ibuprofeno durante a gravidez?
+O que causa dor nas costas?
+sintomas de anemia
+A varicela é contagiosa?
+Quanto tempo dura uma constipação?
+tratamento da hipertensao
+O que posso comer com gastrite?
+Quando devo ir ao médico?""",
+    "ca": """Què és la diabetis tipus 2?
+Com es tracta la grip?
+que es l'artritis
+quins son els simptomes de l'asma
+Puc prendre ibuprofèn durant l'embaràs?
+Què causa el mal d'esquena?
+simptomes de l'anemia
+És contagiosa la varicel·la?
+Quant dura un refredat?
+tractament de la hipertensio
+Què puc menjar amb gastritis?
+Quan he d'anar al metge?""",
+    "it": """Che cos'è il diabete di tipo 2?
+Come si cura l'influenza?
+cos'e l'artrite
+quali sono i sintomi dell'asma
+Posso prendere l'ibuprofene in gravidanza?
+Che cosa causa il mal di schiena?
+sintomi dell'anemia
+La varicella è contagiosa?
+Quanto dura un raffreddore?
+cura dell'ipertensione
+Cosa posso mangiare con la gastrite?
+Quando devo andare dal medico?""",
+    "fr": """Qu'est-ce que le diabète de type 2 ?
+Comment soigner la grippe ?
+c'est quoi l'arthrite
+quels sont les symptomes de l'asthme
+Puis-je prendre de l'ibuprofène pendant la grossesse ?
+Quelle est la cause du mal de dos ?
+symptomes de l'anemie
+La varicelle est-elle contagieuse ?
+Combien de temps dure un rhume ?
+traitement de l'hypertension
+Que puis-je manger avec une gastrite ?
+Quand dois-je consulter un médecin ?""",
+}
+
+
+@pytest.mark.parametrize("language", QUESTIONS)
+def test_a_short_question_is_in_its_language_or_none_that_is_certain(language: str) -> None:
+    told = Counter(map(language_of, QUESTIONS[language].split("\n")))
+    assert set(told) <= {language, UNKNOWN}
+    assert told[language] >= 5
