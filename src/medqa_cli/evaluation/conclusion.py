@@ -24,6 +24,8 @@ from medqa_cli.evaluation.comparison import (
 from medqa_cli.evaluation.memorization.section import extracted
 
 LEAST_FINISHED, MOST_LOOPS = 0.95, 0.02
+# Of the questions that no source answers, and how many of them must be left to the model to say so.
+LEAST_DECLINED, FEWEST_TO_DECLINE = 0.5, 10
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,25 @@ def _endings(results: Mapping[str, Any], model: str | None) -> tuple[bool | None
     if None not in declined:
         said += (
             f" Where no source answers it says so in {_share(declined[0])}; where one does it declines in "
-            f"{_share(declined[1])}."
+            f"{_share(declined[1])}.{_seldom_declines(results, declined[0])}"
         )
     return is_whole, said
+
+
+def _seldom_declines(results: Mapping[str, Any], declined: float) -> str:
+    """Say so where the model itself, rather than the titles of the sources, declines too seldom; else nothing.
+
+    Args:
+        results: of an evaluation.
+        declined: share of all questions whose sources do not answer.
+    """
+    by_titles = results["settings"].get("declined_by_titles", {}).get(ABSENT, 0.0)
+    left = 1 - by_titles
+    if left * results["questions"] < FEWEST_TO_DECLINE or (declined - by_titles) / left >= LEAST_DECLINED:
+        return ""
+    own = _share(max(0.0, declined - by_titles) / left)
+    which = f" of the {_share(left)} that the titles leave to it" if by_titles else ""
+    return f" It has not learned to decline: it does so in {own}{which}."
 
 
 def _of_raters(

@@ -242,6 +242,27 @@ def test_a_model_with_sources_is_held_against_copies_of_them_and_says_when_it_de
 
 
 @pytest.mark.parametrize(
+    ("declined", "by_titles", "questions", "expected"),
+    [
+        (0.5, 0.0, 200, ""),
+        (0.49, 0.0, 200, " It has not learned to decline: it does so in 49 %."),
+        (0.94, 0.9, 200, " It has not learned to decline: it does so in 40 % of the 10 % that the titles leave to it."),
+        (0.96, 0.9, 200, ""),
+        (0.94, 0.9, 80, ""),  # 8 questions tell nothing
+        (1.0, 1.0, 200, ""),
+    ],
+)
+def test_a_model_that_seldom_declines_by_itself_is_named(
+    declined: float, by_titles: float, questions: int, expected: str
+) -> None:
+    found = grounded((True, True))
+    found["questions"] = questions
+    found["models"]["adapter_absent"]["decline_rate"] = figure(declined)
+    found["settings"]["declined_by_titles"] = {"_absent": by_titles, "_open_book": 0.0}
+    assert said(found)[2].endswith(f"where one does it declines in 4 %.{expected}")
+
+
+@pytest.mark.parametrize(
     ("finished", "loops", "expected", "command"),
     [
         (0.95, 0.02, "Yes: 95 % end by themselves and 2 % run in a loop.", "medqa review make --raters anna,ben"),
