@@ -131,7 +131,10 @@ def _behind_numbers(text: Text) -> Iterator[tuple[int, int]]:
                 break
             is_large = not text.is_shouted and any(text.text[other.start()].isupper() for other in others)
             names = is_large or not all(is_common(other[0].strip(".")) for other in others)
-            end = word.end() if place else words[min(len(words) - 1, 2)].end()
+            end = word.end()
+            if not place:  # 12 rue Paul Carpentier, and no word behind it
+                named = [other for other in words[1:4] if not is_common(other[0].strip("."))]
+                end = named[-1].end() if named else words[min(len(words) - 1, 2)].end()
             is_whole = is_cued and (plain in load_words("identifiers", "certain_streets") or has_code_behind(text, end))
             if is_whole or (names and (is_cued or is_large)):
                 yield first, end_of_parts(text, end)
@@ -217,16 +220,11 @@ def _is_place(value: str) -> bool:
     return bool(words) and words[0] not in load_words("identifiers", "common", "months_and_days")
 
 
-@functools.cache
-def _no_streets() -> frozenset[str]:
-    """Return the words that are no street with a number behind them: Room 12, Ward 3."""
-    return common_words() | load_words("identifiers", "ambiguous")
-
-
 def _is_street(text: Text, value: str) -> bool:
     """Tell whether the words before a number are no other thing that has one (Room 12), and no code (SVNR 2057)."""
     first = value.split()[0]
-    return (text.is_shouted or not first.isupper()) and first.lower() not in _no_streets() and _is_place(value)
+    is_word = first.lower() in common_words() or first.lower() in load_words("identifiers", "ambiguous")
+    return (text.is_shouted or not first.isupper()) and not is_word and _is_place(value)
 
 
 def address_behind(text: Text, name: Span) -> Span | None:

@@ -21,6 +21,7 @@ from medqa_cli.data.identifiers.written_dates import ROMAN, WrittenDate, dates_i
 from medqa_cli.resources import load_words, load_yaml
 
 _NEAREST_DAYS, _FARTHEST_DAYS = 30, 400
+_WHOLE_YEAR = range(364, 368)  # would leave a date without a year where it is
 _YEAR_OF_NONE = 2000  # of a date without a year: a leap year
 _WORD = re.compile(r"[^\W\d_]+")
 _NANP_DIGITS = 10
@@ -97,7 +98,8 @@ class StandIns:
         self.values: dict[str, str] = {}
         self._draw = draw
         self._words: dict[str, str] = {}
-        self._days = draw.choice((-1, 1)) * draw.randint(_NEAREST_DAYS, _FARTHEST_DAYS)
+        days = [days for days in range(_NEAREST_DAYS, _FARTHEST_DAYS + 1) if days not in _WHOLE_YEAR]
+        self._days = draw.choice((-1, 1)) * draw.choice(days)
 
     def of(self, value: str, kind: str) -> str:
         """Return the stand-in of a value; the same again for the same value."""

@@ -156,7 +156,7 @@ def _written(in_any_form: bool) -> re.Pattern[str]:
 def _glued() -> tuple[re.Pattern[str], ...]:
     """Return the patterns of a date whose month is a name, with marks or nothing between: 3.Mar.19, 12MAY."""
     month = "|".join(sorted(months(), key=len, reverse=True))
-    day = r"(?P<d>\d(?<![\w/,+-].)(?<!\d\..)\d?)(?:st|nd|rd|th)?"
+    day = r"(?P<d>\d(?<![\w/,+-].)(?<!\d\..)\d?(?:st|nd|rd|th)?)"
     return (
         re.compile(rf"{day}[-./ ]?(?P<m>{month})[-./ ]?(?P<y>(?:19|20)\d\d|\d\d)(?![\w/]|[.,-]\d)"),
         re.compile(rf"{day}(?P<m>{month})(?P<y>)(?![\w/-]|[.,]\d)"),
@@ -203,7 +203,7 @@ def _of_numbers(text: Text, in_any_form: bool) -> Iterator[WrittenDate]:
                 yield date
     for pattern in _glued() if in_any_form else ():
         for found in text.matches(pattern, 0, small=True):
-            if 1 <= int(found["d"]) <= 31:
+            if 1 <= day_number(found["d"]) <= 31:
                 yield WrittenDate(
                     *found.span(), found.span("d"), found.span("m"), found.span("y") if found["y"] else None
                 )

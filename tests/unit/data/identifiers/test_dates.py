@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
@@ -79,6 +80,16 @@ def test_all_days_of_a_date_move_together(written: str) -> None:
         assert len(after.others) == len(before.others), made
         assert made != written
         assert "14:30:22Z" not in written or made.endswith("T14:30:22Z")
+
+
+def test_the_ending_of_a_moved_day_fits_its_number() -> None:
+    for seed in range(20):
+        made = same_form("22nd Jan 2000", "date", random.Random(seed))
+        assert re.match(r"(?:2?1st|31st|2?2nd|2?3rd|(?:[4-9]|1\d|2[04-9]|30)th) ", made), made
+
+
+def test_a_day_without_a_year_does_not_stay() -> None:
+    assert all(same_form("4. August", "date", random.Random(seed)) != "4. August" for seed in range(500))
 
 
 def _length(date: WrittenDate) -> int:
