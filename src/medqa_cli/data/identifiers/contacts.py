@@ -36,18 +36,18 @@ SPELLED_AT = ("(at)", "[at]", "{at}")
 _NANP = re.compile(
     r"(?:[2-9](?<![\w.+-].)\d\d|1(?<![\w.+-].)[\s.-]{0,3}(?:\(\s?[2-9]\d\d\s?\)|[2-9]\d\d)|\+(?<![\w+].)\s?1[\s.-]{0,3}(?:\(\s?[2-9]\d\d\s?\)"
     r"|[2-9]\d\d)|\((?<![\w+-].)\s?[2-9]\d\d\s?\))[\s./·–-]{0,3}[2-9]\d\d[\s.·–-]{1,3}\d{4}"
-    r"(?:\s?(?:x|ext\.?|extension)\s?\d{1,6})?(?![\w-]|\.\d)"
+    r"(?:\s?(?i:x|ext\.?|extension)\s?\d{1,6})?(?![\w-]|\.\d)"
 )
 _INTERNATIONAL = re.compile(
     r"[+0](?<![\w+].)(?:(?<=0)0|(?<=\+)\s?)[1-9]\d{0,2}(?:[\s./()–-]{0,2}\d){6,13}"
-    r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![\w-])"
+    r"(?:\s?(?i:x|ext\.?)\s?\d{1,6})?(?![\w-])"
 )
 _WITH_ZERO = re.compile(r"[(0](?<![\w.,+/-].)(?:(?<=\()0)?[1-9]\d{0,4}\)?(?:[\s/–-]{1,3}\d{2,8}){1,5}(?![\w-]|[.,]\d)")
 # 01.99.00.22.97, 076/306.59.98, (06)52/954-1820
 _WITH_POINTS = re.compile(r"[(0](?<![\w.,+/-].)(?:(?<=\()0)?\d{1,4}\)?(?:[\s./-]{0,2}\d{2,4}){2,4}(?![\w-]|[.,]\d)")
 _ANY_NUMBER = re.compile(
     r"[+(\d](?<![\w.,+/-].)(?:\s?\d|(?<=\d))(?:(?:[ .()–-]{0,2}|/)\d){6,14}"
-    r"(?:\s?(?:[xX]|ext\.?)\s?\d{1,6})?(?![\w-]|[.,]\d)"
+    r"(?:\s?(?i:x|ext\.?)\s?\d{1,6})?(?![\w-]|[.,]\d)"
 )
 _LOCAL = re.compile(r"\d(?<![\w.,+/-].)\d\d[\s.–-]\d{4}(?![\w-]|[.,]\d)")
 _CLEAR_LOCAL = re.compile(r"[2-9]\d\d[.–-]\d{4}")
@@ -66,6 +66,7 @@ FREE_OF_CHARGE = re.compile(
     r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|1[38]00\d{6,7}|0?800\d{4,8}|0?300\d{7}|0345\d{7}|900\d{6}"
     r"|116\d{3}"
 )
+_FIVE_FIRST = re.compile(r"\d{5}\D")
 _SENTENCE_END = re.compile(r"(?<!\bdr)(?<!\bmr)(?<!\bst)(?<!\bno)(?<!mrs)(?<!tel)(?<!ext)(?<!\bph)(?<!fax)[.!?]\s|\n")
 _CUE_REACH, _FAX_REACH, _PUBLIC_REACH, _LONG_NUMBER, _MOST_GROUPS, _FEWEST_READINGS = 45, 30, 110, 9, 6, 4
 
@@ -149,14 +150,17 @@ def _is_long(value: str) -> bool:
 
 def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.Pattern[str], is_personal: bool) -> str:
     """Return "phone" or "fax", or nothing for what is another number or belongs to the public."""
-    digits = re.sub(r"\D", "", re.split(r"[xX]|ext", found[0])[0])
+    digits = re.sub(r"\D", "", re.split("x|ext", found[0].lower())[0])
     before = text.before(found.start(), _CUE_REACH)
     if pattern in (_WITH_ZERO, _WITH_POINTS) and not 9 <= len(digits) <= 12:
         return ""
     if _is_date(found[0]) or (not is_certain and not load_pattern("identifiers", "phone_cue").search(before)):
         return ""
     fax = load_pattern("identifiers", "fax_cue").search(text.before(found.start(), _FAX_REACH))
-    if (FREE_OF_CHARGE.fullmatch(digits) or found[0].startswith(("0808 ", "0508 "))) and not fax:
+    is_free = FREE_OF_CHARGE.fullmatch(digits) and not _FIVE_FIRST.match(found[0])
+    if (is_free or found[0].startswith(("0808 ", "0508 "))) and not (
+        fax or load_pattern("identifiers", "own_phone").search(before)
+    ):
         return ""
     if is_of_public(text, *found.span(), is_personal=is_personal):
         return ""

@@ -34,7 +34,7 @@ _REST = re.compile(r"[ -](?:[B-HJ-Z][A-Z]?|A(?! [a-z]))(?![\w'’-])")
 _SMALL_REST = re.compile(r"[ -](?!is\b|my\b)([b-hj-z][a-z]?)(?![\w'’-])")
 _USER_NAME = re.compile(r"\b(?:(?:user|screen)[ -]name|log[ -](?:in|on))\b")
 _LEADER = re.compile(r"\.{2,}|_{2,}|…+")
-_BEHIND_NUMBER = re.compile(r"\b(?:number|no|nr|id|serial|sn)\b[ .:#]{0,3}\Z")
+_BEHIND_NUMBER = re.compile(r"\b(?:number|no|nr|id|serial|sn|is|label|sticker)\b[ .:#]{0,3}\Z")
 _TOKEN = re.compile(r"[^\W\d_]+(?:[/&'’-][^\W\d_]+)*|\d+|[^\w\s]|\n")
 _NUMBER_SIGN = re.compile(r"\bn\s?[.º°]+\s?[º°]?|\br\.\s?č\.?")
 _LAST_FOUR = re.compile(r"\b(?:last|final) (?:four|4|six|6)(?: digits)?\b|[x*•]{3,}[ -]?\Z")
@@ -134,7 +134,8 @@ def _code_at(text: Text, place: int) -> tuple[int, int]:
         return place, place
     end = found.end()
     for part in _LETTERS_WITHIN.finditer(text.text, found.start(), end):
-        if part[1].lower() in common_words() or (len(part[1]) > 2 and is_label(part[1].lower())):
+        words = common_words() if text.is_shouted or not part[1].isupper() else load_words("identifiers", "short_words")
+        if part[1].lower() in words or (len(part[1]) > 2 and is_label(part[1].lower())):
             end = part.start()
             break
     end = found.start() + len(text.text[found.start() : end].rstrip(" .-/:"))

@@ -128,7 +128,8 @@ def _is_card(value: str) -> bool:
     return 13 <= len(_digits(value)) <= 19 and value[0] in "23456" and luhn(value)
 
 
-def _is_iban(value: str) -> bool:
+def is_iban(value: str) -> bool:
+    """Tell whether letters and digits pass the check of ISO 13616 (MOD 97-10)."""
     plain = re.sub(r"[^A-Z0-9]", "", value.upper())
     if not 15 <= len(plain) <= 34:
         return False
@@ -158,7 +159,7 @@ _OF_DIGITS: tuple[Rule, ...] = (
     (_NIR, (0,), "record", _is_nir),
     (_DNI, (0, 1, 2), "record", _is_dni),
     (_CARD, (0,), "account", _is_card),
-    (_IBAN, (2,), "account", _is_iban),
+    (_IBAN, (2,), "account", is_iban),
     (_UDI, (1,), "device", _always),
 )
 _OF_LETTERS: tuple[Rule, ...] = ((_MBI, (0,), "record", _always), (_CODICE, (6,), "record", _always))

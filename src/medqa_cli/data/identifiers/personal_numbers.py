@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
 from medqa_cli.data.identifiers.labelled_codes import certain_codes, is_of_product, labelled_codes
+from medqa_cli.data.identifiers.numbers import is_iban
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import common_words
 from medqa_cli.resources import load_pattern, load_words
@@ -29,6 +30,7 @@ _FORMS = (
     (re.compile(r"(?<![\w-])[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}(?![\w-])"), "device"),
     (re.compile(r"(?<!\w)(?:bc1|0x|[13])(?=[a-z]*\d)(?=\d*[a-z])[a-z\d]{25,62}(?!\w)"), "account"),
 )
+_SMALL_IBAN = re.compile(r"(?<![\w/.-])[a-z]{2}\d\d(?: ?[a-z\d]{4}){2,7}(?: ?[a-z\d]{1,3})?(?!\w)")
 _WHOLE_CODE = re.compile(r"(?<![\w@./:-])[A-Z\d](?:[A-Z\d]|[-/](?=[A-Z\d]))++(?![\w@./-]*[@/])(?![\w-])")
 _SMALL_CODE = re.compile(r"(?<![\w@./:-])[a-z\d](?:[a-z\d]|[-/](?=[a-z\d]))++(?![\w@./-]*[@/])(?![\w-])")
 # Alone: seven digits or more, and eight in groups.
@@ -47,7 +49,7 @@ _NO_GROUPS = re.compile(
     r"|(?:19|20)\d\d-\d{1,2}-\d{1,2}|\d{1,2}-\d{1,2}-(?:19|20)?\d\d|(?:19|20)\d\d-(?:19|20)\d\d|\d{2,3}(?:-\d{2,3}){2,4}"
 )
 _AMOUNT = re.compile(r"\d+[a-z]{0,5}|[A-Za-z]{1,4}-?(?:19|20)\d\d")
-_CUE_REACH, _FEWEST_SIGNS, _FEWEST_OF_PLATE = 40, 6, 4
+_CUE_REACH, _FEWEST_SIGNS, _FEWEST_OF_PLATE, _FEWEST_OF_IBAN = 40, 6, 4, 9
 
 
 def find_certain_numbers(text: Text) -> Iterator[Span]:
@@ -76,6 +78,13 @@ def _codes(text: Text) -> Iterator[Span]:
         yield from (Span(*found.span(), kind) for found in pattern.finditer(text.lower))
     plates = (_plate_at(text, found.start(1), found[1]) for found in _plates().finditer(text.lower))
     yield from (plate for plate in plates if plate)
+    for found in _SMALL_IBAN.finditer(text.lower):
+        groups = found[0].split(" ")
+        while len(groups) > 1 and not is_iban(" ".join(groups)):
+            groups.pop()
+        value = " ".join(groups)
+        if is_iban(value) and sum(map(str.isdigit, value)) >= _FEWEST_OF_IBAN:
+            yield Span(found.start(), found.start() + len(value), "account")
     for found in text.matches(_LONG_NUMBER, 0):
         if is_own(text, *found.span()):
             yield Span(*found.span(), _kind(text, found.start()))

@@ -53,7 +53,7 @@ _SITE = re.compile(
 _LETTERS = re.compile(r"[a-z]{4,}")
 # u/anna_lee-82; "5 u/ml" and "u/kg" are units.
 _REDDIT = re.compile(
-    r"(?<![\w.])/?u/(?P<handle>(?=[a-z_-]{0,29}(?:[\d_-]|\.[a-z]))[a-z][\w-]{2,29}(?:\.\w+)*)(?![\w/])"
+    r"(?<![\w.])/?u/(?P<handle>(?:\d{1,4}(?=[a-z]{4})|(?=[a-z_-]{0,29}(?:[\d_-]|\.[a-z])))[a-z][\w-]{2,29}(?:\.\w+)*)(?![\w/])"
 )
 _ACCOUNT_NAME = re.compile(
     r"(?<![\w.@/#-])(?:(?P<name>[A-Za-z\d]{2,}(?:_[A-Za-z\d]+)+|[A-Za-z]{4,}\d{2,4}|[A-Za-z]{6,}\d)|u/(?P<user>[A-Za-z]{6,29})"

@@ -34,6 +34,8 @@ def found(text: str) -> list[tuple[str, str]]:
         ("crohnsyholly wrote: my stoma bleeds, what do I do?", "crohnsyholly"),
         ("Thanks to holly.guts for the tip, my cramps are gone.", "holly.guts"),
         ("I asked u/holly.g.guts and she told me to rest my knee.", "u/holly.g.guts"),
+        ("Thanks to all who answered, especially u/33hollyg, my knee is fine.", "u/33hollyg"),
+        ("To Zebra97inTX: sorry to read this. My sister has lupus too.", "Zebra97inTX"),
         # Pages.
         ("My knee: patient.info/forums/profiles/gutlesstess-448", "patient.info/forums/profiles/gutlesstess-448"),
         ("I stream my chemo on twitch.tv/gutlesstess most days", "twitch.tv/gutlesstess"),
@@ -77,6 +79,8 @@ def test_sites_and_pages_of_the_public_stay(text: str) -> None:
         ("Ph 555-0148 / Fx 555-0147, my doctor wants my ECG.", "555-0147"),
         ("Use that fax for my results, not the old line 4542.9177.", "4542.9177"),
         ("télécopie : 04 99 57 44 88, mon médecin attend mon dossier", "04 99 57 44 88"),
+        ("My number is (855) 555-0139 and my period is late.", "(855) 555-0139"),
+        ("MY NUMBER IS 885-998-7581 EXT 802. MY KNEE IS SORE TODAY.", "885-998-7581 EXT 802"),
         ("Next of kin: Holly, wife, 555-0191. Pt confused, seen by me.", "555-0191"),
     ],
 )

@@ -57,6 +57,7 @@ def found(text: str) -> list[str]:
         ("eRx token 448 219 AB7, my asthma is worse", "448 219 AB7"),
         ("Cigna U4482190 01 will not pay for my son", "U4482190 01"),
         ("RUN 9.448.219-0, mi mamá tiene fiebre", "9.448.219-0"),
+        ("I paid from gb29 nwbk 6016 1331 9268 19 for the shots, my arm is sore.", "gb29 nwbk 6016 1331 9268 19"),
         # Devices and vehicles.
         ("My hip is a Stryker, lot # M4X8K2, it squeaks.", "M4X8K2"),
         ("Transmitter 8GR4K2 died and my sugar is all over.", "8GR4K2"),
@@ -90,6 +91,7 @@ def test_a_code_behind_its_label_is_found_as_a_whole(text: str, value: str) -> N
         "My pump shows error code E-4402, my son needs cannula REF MMT-242 and my drops are of batch number ABX1204.",
         "My log: 142/88 151/92 138/84. I run 40-50 km and have form DS-2019.",
         "My report says PALB2, heterozygous. The watch (v2.14.1) may be wrong. I use IR3535 against ticks.",
+        "I read guidance ng28 that doxycycline is not for my sister. My patient aged 101 is well.",
         "A plate of 12 beans and my card has not come for 2 months.",
     ],
 )
