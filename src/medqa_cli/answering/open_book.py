@@ -8,6 +8,7 @@ may be left over.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -62,27 +63,34 @@ def reviewed_row(question: str, index: PassageIndex, same_thing: float = SAME_TH
     """
     asked = forms_of(question)
     names = {name for form in asked for name in _names(form.topic)}
+    near = index.nearest(question, _CANDIDATES)
     # A heart attack may stand in the data as a myocardial infarction, and a common name is lost among other words.
-    for text in (question, *sorted(names)):
-        for row in index.nearest(text, _CANDIDATES):
+    for rows in itertools.chain([near], (index.nearest(name, _CANDIDATES) for name in sorted(names))):
+        for row in rows:
             if row.kind != "row" or signs(row.title) != signs(question):
                 continue
             if normalize(row.title) == normalize(question) or asks_the_same(asked, row.title, index, same_thing):
                 return row
-    return _row_without_accents(question, index)
+    return _row_without_accents(question, near)
 
 
-def _row_without_accents(question: str, index: PassageIndex) -> Passage | None:
-    """Return the row whose question was typed without any of its accents; None: no row, or rows that ask two things."""
-    typed = normalize(question)
+def _row_without_accents(question: str, near: Sequence[Passage]) -> Passage | None:
+    """Return the row that asks the same, where it or the question was typed without any accents.
+
+    None: there is no such row, or there are some that differ by their accents.
+    """
+    asked = normalize(question)
+    typed = without_romance_accents(asked)
     rows = [
         row
-        for row in index.nearest(question, _CANDIDATES)
+        for row in near
         if row.kind == "row"
         and signs(row.title) == signs(question)
         and without_romance_accents(normalize(row.title)) == typed
     ]
-    return rows[0] if len({normalize(row.title) for row in rows}) == 1 else None
+    titles = {normalize(row.title) for row in rows}
+    # Who types some accents means the words without: two texts with accents differ by them.
+    return rows[0] if len(titles) == 1 and typed in (asked, *titles) else None
 
 
 def asks_the_same(asked: Iterable[QuestionType], title: str, index: PassageIndex, same_thing: float) -> bool:

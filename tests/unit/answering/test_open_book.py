@@ -131,6 +131,7 @@ SPANISH = (
     "¿Qué vacunas tocan a los cinco años de edad?",
     "O que é a hipertensão e como é a medicação?",
     "¿Qué límite tiene la glucosa >126?",
+    "cuales son los sintomas del asma",
 )
 
 
@@ -149,6 +150,7 @@ SPANISH = (
         ("o que e a hipertensao e como e a medicacao", 6),
         ("que limite tiene la glucosa >126", 7),
         ("que limite tiene la glucosa <126", None),
+        ("¿Cuáles son los síntomas del asma?", 8),  # the row has none
     ],
 )
 def test_a_question_typed_without_accents_gets_its_row_unless_two_rows_differ_by_them(
