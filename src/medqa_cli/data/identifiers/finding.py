@@ -7,6 +7,7 @@ there most likely is one.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
 import re
@@ -196,13 +197,15 @@ def _apart(spans: Iterable[Span]) -> list[Span]:
     """Return the spans that stay where some overlap, in the order of the text; numbers grow by those they overlap."""
     kept: list[Span] = []
     for span in sorted(set(spans), key=lambda span: (_RANK[span.kind], span.start - span.end, span.start)):
-        met = [other for other in kept if _touches(span, [other])]
-        if not met:
-            kept.append(span)
-        elif len(met) == 1 and _are_numbers(span, met[0]):
-            kept.remove(met[0])
-            kept.append(Span(min(span.start, met[0].start), max(span.end, met[0].end), met[0].kind))
-    return sorted(kept)
+        place = bisect.bisect_left(kept, span)
+        first = place - 1 if place and kept[place - 1].end > span.start else place
+        last = bisect.bisect_left(kept, (span.end,), first)  # those kept lie apart, in the order of the text
+        if first == last:
+            kept.insert(first, span)
+        elif last - first == 1 and _are_numbers(span, kept[first]):
+            met = kept[first]
+            kept[first] = Span(min(span.start, met.start), max(span.end, met.end), met.kind)
+    return kept
 
 
 class Mended(NamedTuple):
