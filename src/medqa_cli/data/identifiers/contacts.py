@@ -50,7 +50,7 @@ _ANY_NUMBER = re.compile(
     r"(?:\s?(?i:x|ext\.?)\s?\d{1,6})?(?![\w-]|[.,]\d)"
 )
 _LOCAL = re.compile(r"\d(?<![\w.,+/-].)\d\d[\s.–-]\d{4}(?![\w-]|[.,]\d)")
-_CLEAR_LOCAL = re.compile(r"[2-9]\d\d[.–-]\d{4}")
+_CLEAR_LOCAL = re.compile(r"[2-9]\d\d[.–-]\d{4}|[2-9]\d\d \d\d \d{3}")
 # Each with how many characters before the first digits it may begin, and whether it needs no words before it.
 _PHONES = (
     (_NANP, (0, 1, 2), True),
@@ -128,11 +128,7 @@ def _phones(text: Text, *, is_personal: bool) -> Iterator[Span]:
         if not is_certain and "phone_words" not in text.tables and not is_personal:
             continue
         for found in text.matches(pattern, *before):
-            is_local = (
-                pattern is _LOCAL
-                and _CLEAR_LOCAL.fullmatch(found[0])
-                and not re.search(r"[\d)]", text.before(found.start(), 2))
-            )
+            is_local = _CLEAR_LOCAL.fullmatch(found[0]) and not re.search(r"[\d)]", text.before(found.start(), 2))
             is_long = is_personal and (pattern is _WITH_POINTS or is_local or _is_long(found[0]))
             kind = _phone_kind(text, found, is_certain or is_long, pattern, is_personal)
             if kind:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import common_words, months
+from medqa_cli.data.identifiers.word_tables import all_names, common_words, months
 from medqa_cli.resources import load_pattern, load_words
 
 # The signs of a code to the left of a digit: the letters of XEA912044381, the part before a colon in 20:C2277000.
@@ -44,11 +44,12 @@ _STOPS, _LOTS = frozenset(".!?;\n"), frozenset(("lot", "batch", "lote", "lotto")
 _PREPOSITIONS = frozenset(("at", "for", "and", "to", "by"))
 _OF_PRODUCT, _MARK = re.compile(r"\bref(?:erence)?\W{0,3}\Z"), re.compile(r"\bREF \Z")
 _BESIDE_SERIAL = re.compile(r"\W{0,3}(?:and )?(?:s/?n|serial|lot|udi)\b")
-# Years, blood pressures, ranges, dates, versions, variants of genes, times, decimals.
+# Years, blood pressures, ranges, dates, versions, variants of genes, times, decimals, helplines.
 _NO_CODE = re.compile(
     r"(?:19|20)\d\d(?:[-/](?:19|20)?\d\d)?|\d{1,3}/\d{1,3}(?: \d{2,3}/\d{2,3})*|[1-9]\d{0,2}-\d{1,3}"
     r"|\d+\.\d+-\d+\.\d+|\d{1,2}[./]\d{1,2}[./](?:19|20)?\d\d|(?:19|20)\d\d([./-])\d\d\1\d\d"
     r"|v?\d{1,2}(?:\.\d{1,2}){2,}(?:-\w+)?|(?:\w+ )?[cgmnpr]\.\S+|\d{1,2}:\d\d(?::\d\d)?|\d+[.,]\d{1,2}"
+    r"|116(?:000|006|016|117|123)"
 )
 _DATE = re.compile(r"(?:0?[1-9]|[12]\d|3[01])-(?:0?[1-9]|[12]\d|3[01])-(?:(?:19|20)?\d\d)")
 # LOINC and CPT: 2345-7, 99213-25.
@@ -57,7 +58,7 @@ _CODE_OF_TEST = re.compile(r"\d{3,5}-\d{1,2}|\d{5}")
 _MIXED = re.compile(r"(?=[^\W_]*[A-Za-z])(?=[^\W_]*\d)[A-Za-z\d]{5,10}(?:-[A-Za-z\d]{1,6})?")
 _AMOUNT = re.compile(r"\d+([A-Za-z]+)|([A-Za-z]+)\d|((?i:covid|omega|vitamin|type|grade|stage))\d+")
 _LONGEST_UNIT = 3
-_REACH, _LONGEST, _MOST_LINKS, _MOST_WORDS = 70, 60, 7, 6
+_REACH, _LONGEST, _MOST_LINKS, _MOST_WORDS, _SHORTEST_MISTYPED = 70, 60, 7, 6, 6
 _FEWEST_DIGITS, _FEWEST_FAR_DIGITS, _FEWEST_CERTAIN, _FEWEST_TOLD_DIGITS = 4, 5, 6, 7
 
 
@@ -211,7 +212,18 @@ def is_label(word: str) -> bool:
     if word in labels or (len(parts) > 1 and any(len(part) > 2 and part in labels for part in parts)):
         return True
     endings = tuple(load_words("identifiers", "label_endings"))
-    return len(word) > 5 and word.endswith(endings)
+    return (len(word) > 5 and word.endswith(endings)) or word in _mistyped_labels()
+
+
+@functools.cache
+def _mistyped_labels() -> frozenset[str]:
+    """Return likely typing errors in longer labels: a letter too few or twice, or two that are swapped."""
+    found = set()
+    for word in load_words("identifiers", "far_labels", "near_labels"):
+        for place in range(1, len(word)) if len(word) >= _SHORTEST_MISTYPED else ():
+            swapped = word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :]
+            found |= {word[:place] + word[place + 1 :], word[:place] + word[place - 1 :], swapped}
+    return frozenset(found) - common_words() - all_names()
 
 
 def label_before(before: str) -> Label | None:

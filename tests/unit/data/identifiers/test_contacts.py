@@ -79,6 +79,7 @@ def test_sites_and_pages_of_the_public_stay(text: str) -> None:
         ("Ph 555-0148 / Fx 555-0147, my doctor wants my ECG.", "555-0147"),
         ("Use that fax for my results, not the old line 4542.9177.", "4542.9177"),
         ("télécopie : 04 99 57 44 88, mon médecin attend mon dossier", "04 99 57 44 88"),
+        ("Please send my biopsy to my private office, 964 58 842.", "964 58 842"),
         ("My number is (855) 555-0139 and my period is late.", "(855) 555-0139"),
         ("MY NUMBER IS 885-998-7581 EXT 802. MY KNEE IS SORE TODAY.", "885-998-7581 EXT 802"),
         ("Next of kin: Holly, wife, 555-0191. Pt confused, seen by me.", "555-0191"),

@@ -34,6 +34,7 @@ def found(text: str) -> list[str]:
         ("I am in the migraine study as 016-004 and feel dizzy, doctor.", "016-004"),
         ("Accession 24-777-9031: my biopsy.", "24-777-9031"),
         ("My pension letter 30 118827 K 470 says I am frail.", "30 118827 K 470"),
+        ("Subjeect 013-086 reports a rash, my colleague saw her.", "013-086"),
         # Only the end of one, whatever it looks like.
         ("SSN ends in 2009 and I was born with a murmur.", "2009"),
         ("Last 4: 1987. My tinnitus is worse, doctor.", "1987"),
