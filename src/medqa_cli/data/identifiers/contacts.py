@@ -61,6 +61,9 @@ _PHONES = (
     (_LOCAL, (0,), False),
 )
 _DIGITS = re.compile(r"\d+")
+_DATE_OR_YEARS = re.compile(
+    r"\(?(?:\d{1,2}([./-])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d[-/.]\d\d[-/.]\d\d|(?:19|20)\d\d\s?[-–/]\s?(?:19|20)\d\d)\)?"
+)
 _MARKED = re.compile(r"\.|/(?!\d{3}-\d{4}\Z)|\([^)]*\Z")
 FREE_OF_CHARGE = re.compile(
     r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|1[38]00\d{6,7}|0?800\d{4,8}|0?300\d{7}|0345\d{7}|900\d{6}"
@@ -150,7 +153,9 @@ def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.
     before = text.before(found.start(), _CUE_REACH)
     if pattern in (_WITH_ZERO, _WITH_POINTS) and not 9 <= len(digits) <= 12:
         return ""
-    if _is_date(found[0]) or (not is_certain and not load_pattern("identifiers", "phone_cue").search(before)):
+    if _DATE_OR_YEARS.fullmatch(found[0].strip()):
+        return ""
+    if not is_certain and not load_pattern("identifiers", "phone_cue").search(before):
         return ""
     fax = load_pattern("identifiers", "fax_cue").search(text.before(found.start(), _FAX_REACH))
     is_free = FREE_OF_CHARGE.fullmatch(digits) and not _FIVE_FIRST.match(found[0])
@@ -181,16 +186,6 @@ def is_of_public(text: Text, start: int, end: int, *, is_personal: bool) -> bool
     return load_pattern("identifiers", "own_number").search(text.before(start, _CUE_REACH)) is None
 
 
-def _is_date(number: str) -> bool:
-    """Tell whether a number with its separators is a date or two, or years."""
-    return bool(
-        re.fullmatch(
-            r"\(?(?:\d{1,2}([./-])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d[-/.]\d\d[-/.]\d\d|(?:19|20)\d\d\s?[-–/]\s?(?:19|20)\d\d)\)?",
-            number.strip(),
-        )
-    )
-
-
 def _ips(text: Text) -> Iterator[Span]:
     if text.text.count(".") >= 3:
         for found in text.matches(_IPV4, 0):
@@ -200,13 +195,14 @@ def _ips(text: Text) -> Iterator[Span]:
                 yield Span(*found.span(), "ip")
     if text.text.count(":") >= 2:
         for found in _IPV6.finditer(text.lower):
-            if len(found[0]) >= 6 and re.search(r"[a-f]|::", found[0]) and _is_ipv6(found[0]):
+            if len(found[0]) >= 6 and re.search(r"[a-f]|::", found[0]) and is_ip(found[0]):
                 yield Span(*found.span(), "ip")
 
 
-def _is_ipv6(value: str) -> bool:
+def is_ip(value: str) -> bool:
+    """Tell whether a text is an IP address of version 4 or 6."""
     try:
-        ipaddress.IPv6Address(value)
+        ipaddress.ip_address(value)
     except ValueError:
         return False
     return True

@@ -24,7 +24,7 @@ from medqa_cli.data.identifiers.name_scores import find_scored_names
 from medqa_cli.data.identifiers.names import find_names, repeated
 from medqa_cli.data.identifiers.numbers import find_numbers
 from medqa_cli.data.identifiers.personal_numbers import find_certain_numbers, find_personal_numbers
-from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.text import Text, like
 from medqa_cli.data.identifiers.word_sorts import near_names
 from medqa_cli.data.identifiers.word_tables import glue_words, mistyped_words, weights
 from medqa_cli.data.languages import UNKNOWN, likeliest_language
@@ -252,7 +252,7 @@ def mended(text: Text) -> Mended:
     if has_errors:
         for found in _WORD.finditer(text.lower):
             if right := mistyped_words().get(found[0]):
-                edits.append((found.start(), found.end(), _in_case(right, text.text[found.start() : found.end()])))
+                edits.append((found.start(), found.end(), like(right, text.text[found.start() : found.end()])))
     if not edits:
         return Mended(text, ())
     pieces, changes, taken, length = [], [], 0, 0
@@ -262,12 +262,6 @@ def mended(text: Text) -> Mended:
         changes.append((length, length + len(right), start, end))
         length, taken = length + len(right), end
     return Mended(Text("".join(pieces) + text.text[taken:]), tuple(changes))
-
-
-def _in_case(right: str, written: str) -> str:
-    if written.isupper():
-        return right.upper()
-    return right.capitalize() if written[0].isupper() else right
 
 
 def telling_words() -> frozenset[str]:

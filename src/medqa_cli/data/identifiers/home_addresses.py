@@ -91,19 +91,15 @@ def personal_streets(text: Text) -> Iterator[tuple[int, int]]:
             if number := _NUMBER_BEHIND.match(text.lower, rest):
                 yield found.start(), end_of_parts(text, number.end())
     yield from _before_numbers(text)
-    yield from _within_houses(text)
-    yield from chains(text)
-    yield from labelled(text)
-
-
-def _within_houses(text: Text) -> Iterator[tuple[int, int]]:
-    """Yield flats of houses that have names: Flat 61, Kevin Points."""
+    # Flats of houses that have names: Flat 61, Kevin Points.
     if not load_words("identifiers", "flat_words").isdisjoint(text.words):
         for found in _HOUSE_OF_NAME.finditer(text.lower):
             words = [word[0].strip(".") for word in _WORDS.finditer(found["words"])]
             is_large = text.text[found.start("words") : found.end("words")].istitle() and not all(map(is_common, words))
             if is_large or not _street_words().isdisjoint((words[-1], words[-1].removesuffix("s"))):
                 yield found.start(), end_of_parts(text, found.end())
+    yield from chains(text)
+    yield from labelled(text)
 
 
 def _behind_numbers(text: Text) -> Iterator[tuple[int, int]]:
@@ -241,13 +237,6 @@ def address_behind(text: Text, name: Span) -> Span | None:
     return Span(*found.span(1), "address")
 
 
-def _may_be_street(value: str) -> bool:
-    """Tell whether a number with words is no amount: a mark is inside, or a word of streets, or one that is no word."""
-    words = _LETTERS.findall(value)
-    streets = load_words("identifiers", "street_words", "foreign_street_words")
-    return "," in value or not streets.isdisjoint(words) or not all(map(is_common, words))
-
-
 def at_home(text: Text) -> Iterator[tuple[int, int]]:
     """Yield what begins with the number of a house behind "lives at" and the like, up to a mark."""
     for start, _ in text.numbers:
@@ -261,7 +250,12 @@ def at_home(text: Text) -> Iterator[tuple[int, int]]:
         if load_pattern("identifiers", "no_street").match(text.lower, start):
             continue
         found = load_pattern("identifiers", "any_street").match(text.lower, start)
-        if found is not None and found.end() - start >= _SHORTEST and _may_be_street(found[0]):
+        if found is None or found.end() - start < _SHORTEST:
+            continue
+        # No amount: a mark is inside, or a word of streets, or one that is no word.
+        words = _LETTERS.findall(found[0])
+        streets = load_words("identifiers", "street_words", "foreign_street_words")
+        if "," in found[0] or not streets.isdisjoint(words) or not all(map(is_common, words)):
             yield first, found.end()
 
 

@@ -101,7 +101,11 @@ def _with_labels(text: Text) -> Iterator[tuple[int, int, Label]]:
         value = text.text[start:stop]
         near = text.before(start, 24)
         is_ending = (_LAST_FOUR.search(near) or _ENDING.search(near)) is not None
-        if not _may_be_code(text, start, stop, value, is_ending=is_ending):
+        if start == stop or (_NO_CODE.fullmatch(value) and not (is_ending and len(value) == _FEWEST_DIGITS)):
+            continue
+        if load_pattern("identifiers", "public_code").match(value) or text.before(start, 1) in _CURRENCIES:
+            continue
+        if load_pattern("identifiers", "unit_behind").match(text.after(stop, 24)):
             continue
         label = label_before(text.before(start, _REACH)) or _label_within(value)
         if label is None or is_of_product(text, start, stop):
@@ -164,15 +168,6 @@ def _may_lead(text: Text, start: int, letters: str) -> bool:
     if is_large:
         return word != "i"
     return word not in common_words() and word not in months() and (text.is_shouted or text.text == text.lower)
-
-
-def _may_be_code(text: Text, start: int, end: int, value: str, *, is_ending: bool) -> bool:
-    """Tell whether a value is no amount, no date, and no code of a gene, a trial, a disease or a product."""
-    if start == end or (_NO_CODE.fullmatch(value) and not (is_ending and len(value) == _FEWEST_DIGITS)):
-        return False
-    if load_pattern("identifiers", "public_code").match(value) or text.before(start, 1) in _CURRENCIES:
-        return False
-    return load_pattern("identifiers", "unit_behind").match(text.after(end, 24)) is None
 
 
 def _fits(value: str, label: Label, *, is_small: bool) -> bool:

@@ -6,14 +6,13 @@ name, no town an address, no helpline a person's number. A row that needs no mod
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from medqa_cli import console
 from medqa_cli.data.identifiers.ages import in_words
-from medqa_cli.data.identifiers.contacts import FREE_OF_CHARGE, is_of_public
+from medqa_cli.data.identifiers.contacts import FREE_OF_CHARGE, is_ip, is_of_public
 from medqa_cli.data.identifiers.dates import find_dates
 from medqa_cli.data.identifiers.finding import find_in_texts, is_about_one_person
 from medqa_cli.data.identifiers.finds import KINDS, Find, Span
@@ -193,7 +192,7 @@ def _counted(text: Text, start: int, end: int, kind: str) -> Iterator[Span]:
         is_long = len(digits) >= 4 or (len(digits) >= 3 and len(_WORD.findall(value)) > 0)
         if is_long and is_own(text, start, end):
             yield Span(start, end, kind)
-    elif kind == "ip" and _is_ip(value):
+    elif kind == "ip" and is_ip(value):
         yield Span(start, end, kind)
 
 
@@ -219,14 +218,6 @@ def _is_name(text: Text, start: int, end: int) -> bool:
     if all(is_common(word) or word in medical_words() for word in words):
         return False
     return may_be_name(text, start, end, is_sure=not certain_names().isdisjoint(words))
-
-
-def _is_ip(value: str) -> bool:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        return False
-    return True
 
 
 def _joined(text: str, own: Sequence[Span], others: Sequence[Span]) -> list[_Joined]:

@@ -61,15 +61,11 @@ def find_scored_names(text: Text, language: str) -> Iterator[Span]:
             other = _other_name(words, place, step)
             if (
                 other in taken
-                and _are_alike(text, words[place], words[other])
+                and text.text[words[place].start].isupper() == text.text[words[other].start].isupper()
                 and _are_one(text, words, *sorted((place, other)))
             ):
                 taken.add(place)
     yield from joined(text, words, sorted(taken))
-
-
-def _are_alike(text: Text, token: Token, other: Token) -> bool:
-    return text.text[token.start].isupper() == text.text[other.start].isupper()
 
 
 def _other_name(words: list[Token], place: int, step: int) -> int:

@@ -218,7 +218,10 @@ def _cued(text: Text, place: int, cue: str) -> Span | None:
         return None
     start, end = trimmed(text, *found.span())
     if start >= end and cue == "title":
-        start, end = _surname_that_is_a_word(text, place)
+        # Professor Long: a surname of the tables that is a common word as well.
+        word = _SMALL_HERE.match(text.lower, place)
+        if word and word[0] in surnames() and text.text[place : word.end()] == word[0].capitalize():
+            start, end = word.span()
     rest = REVERSED_REST.match(text.text, end) if cue in ("label", "role", "the_person", "document") else None
     if rest and rest[1].lower() in load_words("identifiers", "common", "no_names"):
         rest = None
@@ -238,14 +241,6 @@ def _cued(text: Text, place: int, cue: str) -> Span | None:
     if cue in ("closing", "greeting") and not load_pattern("identifiers", f"{cue}_behind").match(text.lower, end):
         return None
     return Span(start, end, "name")
-
-
-def _surname_that_is_a_word(text: Text, place: int) -> tuple[int, int]:
-    """Return the place of a surname of the tables that is a common word as well: Professor Long; none: nothing."""
-    word = _SMALL_HERE.match(text.lower, place)
-    if word is None or word[0] not in surnames() or text.text[place : word.end()] != word[0].capitalize():
-        return place, place
-    return word.span()
 
 
 def _before_cues(text: Text) -> Iterator[Span]:
@@ -281,7 +276,8 @@ def _before_cues(text: Text) -> Iterator[Span]:
 
 def _behind_names(text: Text) -> Iterator[re.Match[str]]:
     """Yield the degrees and ages that stand behind a name."""
-    if "degree_words" in text.tables or (text.numbers and ("age_words" in text.tables or _has_glued_years(text))):
+    is_aged = "age_words" in text.tables or any(text.text[end : end + 1] == "y" for _, end in text.numbers)  # 45yo
+    if "degree_words" in text.tables or (text.numbers and is_aged):
         yield from _BEHIND_NAME.finditer(text.text)
     yield from _IN_BRACKETS.finditer(text.text)
     if text.numbers:
@@ -290,11 +286,6 @@ def _behind_names(text: Text) -> Iterator[re.Match[str]]:
             yield from _IS_AGED.finditer(text.text)
     if "here" in text.words:
         yield from _HERE.finditer(text.text)
-
-
-def _has_glued_years(text: Text) -> bool:
-    """Tell whether a number and what says that it is of years are one word: 45yo."""
-    return any(text.text[end : end + 1] == "y" for _, end in text.numbers)
 
 
 def _bare(text: Text) -> Iterator[Span]:
@@ -358,17 +349,13 @@ def repeated(text: Text, names: frozenset[str]) -> Iterator[Span]:
         text: a text of the row.
         names: the names that were found anywhere in the row.
     """
-    parts = {part for name in names for part in _SMALL_HERE.findall(name) if _tells(part)}
+    none_large = load_words("identifiers", "common", "no_names", "eponyms")
+    none_small = load_words("identifiers", "common", "no_names", "eponyms", "ambiguous")
+    longer = {part for name in names for part in _SMALL_HERE.findall(name) if len(part) > 2}
+    parts = {part for part in longer if part.lower() not in (none_large if part[0].isupper() else none_small)}
     if not parts:
         return
     either = "|".join(re.escape(part) for part in sorted(parts, key=len, reverse=True))
     for found in re.finditer(rf"(?<![\w-])(?:{either})(?![\w-])", text.text):
         if not load_pattern("identifiers", "eponym_follows").match(text.after(found.end(), 60)):
             yield Span(*found.span(), "name")
-
-
-def _tells(part: str) -> bool:
-    plain = part.lower()
-    if len(part) < 3 or plain in load_words("identifiers", "common", "no_names", "eponyms"):
-        return False
-    return part[0].isupper() or (plain not in load_words("identifiers", "ambiguous"))

@@ -43,6 +43,7 @@ _VEHICLE = re.compile(
     r"\w+[\s:#]*(?i:(?:number|no\.?|is|was)[\s:]+)?"
     r"((?i:[A-HJ-NPR-Z\d]{17})|[A-Z]{2}\d{2}\s?[A-Z]{3}|[A-Z]{1,3}[ -](?:[A-Z]{1,2} ?)?\d{2,4}(?: ?[A-Z]{1,3})?)\b"
 )
+_YEAR_OR_DATE = re.compile(r"(?:19|20)\d\d|\d{1,2}[./-]\d{1,2}[./-](?:\d\d){1,2}")
 _LETTERS_BEFORE = re.compile(r"[A-Za-z][A-Za-z./-]{0,4}$")
 _CUE_REACH = 64
 _FEWEST_PAIRS = 4
@@ -91,25 +92,18 @@ def _behind_cues(text: Text) -> Iterator[Span]:
         if found.end() - found.start() < 3:
             continue
         start = found.start()
-        letters = _LETTERS_BEFORE.search(text.text, max(start - 5, 0), start)
-        if letters and (letters.start() == 0 or not text.text[letters.start() - 1].isalnum()):
-            start = letters.start()
+        front = _LETTERS_BEFORE.search(text.text, max(start - 5, 0), start)
+        if front and (front.start() == 0 or not text.text[front.start() - 1].isalnum()):
+            start = front.start()
         value = text.text[start : found.end()].rstrip(" .-/")
-        if not _is_number(value):
+        digits, letters = sum(map(str.isdigit, value)), sum(map(str.isalpha, value))
+        if _YEAR_OR_DATE.fullmatch(value) or not (digits >= 4 or (digits >= 3 and letters >= 2)):
             continue
         before = text.before(start, _CUE_REACH)
         for kind in kinds:
             if load_pattern("identifiers", f"{kind}_number").search(before):
                 yield Span(start, start + len(value), kind)
                 break
-
-
-def _is_number(value: str) -> bool:
-    """Tell whether a value behind "account number" or the like may be one: it has digits enough, and is no date."""
-    digits, letters = sum(map(str.isdigit, value)), sum(map(str.isalpha, value))
-    return (digits >= 4 or (digits >= 3 and letters >= 2)) and not re.fullmatch(
-        r"(?:19|20)\d\d|\d{1,2}[./-]\d{1,2}[./-](?:\d\d){1,2}", value
-    )
 
 
 def _digits(value: str) -> list[int]:

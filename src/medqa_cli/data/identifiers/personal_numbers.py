@@ -59,15 +59,11 @@ def find_certain_numbers(text: Text) -> Iterator[Span]:
 
 
 def find_personal_numbers(text: Text) -> Iterator[Span]:
-    """Yield the codes and long numbers of a person."""
+    """Yield the long numbers of a person, the codes behind "no." and the like, and those of a form of their own."""
     if "@" in text.lower:
         yield from (Span(*found.span(), "account") for found in _PAY.finditer(text.lower))
-    if text.numbers:
-        yield from _codes(text)
-
-
-def _codes(text: Text) -> Iterator[Span]:
-    """Yield the codes that stand behind "no." and the like, and those of a form that nothing else has."""
+    if not text.numbers:
+        return
     whole = _SMALL_CODE if text.text == text.lower else _WHOLE_CODE
     for found in whole.finditer(text.text):
         value = found[0]

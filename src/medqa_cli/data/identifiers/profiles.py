@@ -74,13 +74,6 @@ def find_profiles(text: Text, *, is_personal: bool) -> Iterator[Span]:
         text: the text.
         is_personal: it is about one person.
     """
-    yield from _profiles(text, is_personal=is_personal)
-    if is_personal:
-        yield from _personal_pages(text)
-        yield from _personal_handles(text)
-
-
-def _profiles(text: Text, *, is_personal: bool) -> Iterator[Span]:
     if "/" in text.text:
         ends = _SITE_ENDS + _RARE_ENDS if is_personal else _SITE_ENDS
         sites = any(map(text.lower.__contains__, ends))
@@ -106,6 +99,9 @@ def _profiles(text: Text, *, is_personal: bool) -> Iterator[Span]:
         for found in load_pattern("identifiers", "handle").finditer(text.lower):
             if re.search(r"[\d_.]", found[1]) or "@" in found[0] or ":" in found[0]:
                 yield Span(*found.span(1), "profile")
+    if is_personal:
+        yield from _personal_pages(text)
+        yield from _personal_handles(text)
 
 
 def _personal_pages(text: Text) -> Iterator[Span]:

@@ -165,19 +165,16 @@ def read_recorded(data_dir: Path) -> tuple[str, list[RecordedFind]]:
         if head["format"] != FORMAT:
             raise InputError(f"{path} has format {head['format']}; expected {FORMAT}", "run medqa convert again")
         bytes.fromhex(head["salt"])
-        return head["salt"], [_find(json.loads(line)) for line in lines[1:]]
+        finds = [RecordedFind(**json.loads(line)) for line in lines[1:]]
+        for find in finds:
+            is_part = type(find.start) is int and type(find.end) is int and 0 <= find.start < find.end
+            if find.field not in _FIELDS or not is_part:
+                raise ValueError("a line is no find")
+        return head["salt"], finds
     except FileNotFoundError:
         return "", []
     except (OSError, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}", "run medqa convert again") from error
-
-
-def _find(entry: dict[str, Any]) -> RecordedFind:
-    find = RecordedFind(**entry)
-    places = (find.start, find.end)
-    if find.field not in _FIELDS or not all(type(place) is int for place in places) or not 0 <= find.start < find.end:
-        raise ValueError("a line is no find")
-    return find
 
 
 def found_values(data_dir: Path) -> Iterator[FoundValue]:

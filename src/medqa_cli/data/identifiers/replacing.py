@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from medqa_cli.data.identifiers.finds import Find
-from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.text import Text, like
 from medqa_cli.data.identifiers.word_tables import certain_names, first_names, surnames
 from medqa_cli.data.identifiers.written_dates import ROMAN, WrittenDate, dates_in, day_number, month_number, ordinals
 from medqa_cli.resources import load_words, load_yaml
@@ -246,13 +246,6 @@ class StandIns:
         for (start, end), text in sorted(parts, reverse=True):
             value = value[:start] + text + value[end:]
         return value
-
-
-def like(word: str, model: str) -> str:
-    """Return a word in the letters of another: all large, the first large, or all small."""
-    if len(model) > 1 and model.isupper():
-        return word.upper()
-    return word[:1].upper() + word[1:] if model[:1].isupper() else word.lower()
 
 
 @functools.cache

@@ -163,3 +163,10 @@ def _chains(text: str, numbers: list[tuple[int, int]]) -> tuple[int, bool, bool]
             total, joined = end - start, 0
         most, before = max(most, total), end
     return most, triple, slash
+
+
+def like(word: str, model: str) -> str:
+    """Return a word in the letters of another: all large, the first large, or all small."""
+    if len(model) > 1 and model.isupper():
+        return word.upper()
+    return word[:1].upper() + word[1:] if model[:1].isupper() else word.lower()
