@@ -26,7 +26,7 @@ from medqa_cli.data.languages import UNKNOWN as UNKNOWN_LANGUAGE
 from medqa_cli.resources import load_words
 
 _LONG, _MOST_BEFORE = 5, 4
-LEAST, LEAST_OF_NONE, LEAST_BESIDE, MOST_UNKNOWN = 0.4, 0.8, -1.5, 0.4
+LEAST, LEAST_OF_NONE, LEAST_BESIDE, MOST_UNKNOWN = 0.4, 0.8, -4.0, 0.4
 
 
 def find_scored_names(text: Text, language: str) -> Iterator[Span]:
