@@ -187,7 +187,7 @@ def decode(
 
         for start in range(0, len(prompts), at_once):
             batch = slice(start, start + at_once)
-            follow = functools.partial(_shifted, on_token, start)
+            follow = functools.partial(lambda first, row: on_token(first + row), start)
             decode_batch(answerer.model, answerer.device, prompts[batch], states[batch], config, follow)
         return
     tokens_each = max(len(prompt) for prompt in prompts) + config.max_new_tokens
@@ -203,7 +203,3 @@ def decode(
             rows.step()
     finally:
         context.close()
-
-
-def _shifted(on_token: Callable[[int], None], start: int, row: int) -> None:
-    on_token(start + row)

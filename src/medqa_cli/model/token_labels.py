@@ -131,8 +131,14 @@ class TokenLabeler:
         windows = [window for number, text in enumerate(texts) for window in self._windows(number, text)]
         labels: list[list[int]] = [[] for _ in windows]
         order = sorted(range(len(windows)), key=lambda place: len(windows[place].ids))
+        # Windows of about one length, as many as the device takes at once.
+        batches: list[list[int]] = []
+        for place in order:
+            if not batches or (len(batches[-1]) + 1) * len(windows[place].ids) > _BATCH_TOKENS[self._device.type]:
+                batches.append([])
+            batches[-1].append(place)
         total, done = sum(len(window.ids) for window in windows), 0
-        for batch in self._batches(windows, order):
+        for batch in batches:
             for place, found in zip(batch, self._labels_of([windows[place] for place in batch]), strict=True):
                 labels[place] = found
                 done += len(windows[place].ids)
@@ -162,17 +168,6 @@ class TokenLabeler:
             # Each of these makes a new list whenever it is asked for.
             lists = (encoding.ids, encoding.type_ids, encoding.offsets, encoding.word_ids)
             yield _Window(number, first, is_last, *lists, content)
-
-    def _batches(self, windows: Sequence[_Window], order: Sequence[int]) -> Iterator[list[int]]:
-        """Yield windows of about one length, as many as the device takes at once."""
-        batch: list[int] = []
-        for place in order:
-            if batch and (len(batch) + 1) * len(windows[place].ids) > _BATCH_TOKENS[self._device.type]:
-                yield batch
-                batch = []
-            batch.append(place)
-        if batch:
-            yield batch
 
     def _labels_of(self, windows: Sequence[_Window]) -> list[list[int]]:
         """Return the number of the likeliest label of each token of some windows, without those of the tokenizer."""

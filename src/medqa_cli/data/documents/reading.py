@@ -83,15 +83,15 @@ def _ends_within(text: str, start: int, end: int) -> Iterator[int]:
         if kept > at and _size(sentence[at:stop]) > MOST_WORDS:
             at = kept
             yield start + at
-        while (room := _room(sentence[at : min(stop, at + _MOST_CHARACTERS)])) < stop - at:
+        while at < stop:
+            part = sentence[at : min(stop, at + _MOST_CHARACTERS)]
+            # So many characters of a text without spaces fit into a passage.
+            room = len(part) * MOST_WORDS // max(MOST_WORDS, _size(part))
+            if room >= stop - at:
+                break
             at += room
             yield start + at
         kept = stop
-
-
-def _room(text: str) -> int:
-    """Return how many characters of a text without spaces fit into a passage."""
-    return len(text) * MOST_WORDS // max(MOST_WORDS, _size(text))
 
 
 def _size(text: str) -> int:

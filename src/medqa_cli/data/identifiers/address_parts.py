@@ -5,7 +5,6 @@ They count only in a text about one person, and one after the other, each beside
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator
 
@@ -123,10 +122,15 @@ def grown(text: Text, start: int, end: int) -> tuple[int, int]:
     if text.text[end - 1] == "." and text.text[end - 2].isdigit():
         end -= 1
     for _ in range(_MOST):
-        first = _start_before(text, start)
-        if first == start:
+        reach = max(start - _REACH, 0)
+        found = _UNIT_BEFORE.search(text.lower, reach, start)
+        if found is None and text.text[start].isalpha():
+            found = _NUMBER_BEFORE.search(text.lower, reach, start)
+        if found is None and not text.is_shouted:
+            found = _HOUSE_BEFORE.search(text.text, reach, start)
+        if found is None or found.start() == start:
             break
-        start = first
+        start = found.start()
     return start, end
 
 
@@ -210,26 +214,11 @@ def has_coded_town_behind(text: Text, end: int) -> bool:
     return found is not None and _are_places(found[0], is_coded=True)
 
 
-def _start_before(text: Text, start: int) -> int:
-    """Return where the part before a place begins; the place itself where none stands there."""
-    reach = max(start - _REACH, 0)
-    found = _UNIT_BEFORE.search(text.lower, reach, start)
-    if found is None and text.text[start].isalpha():
-        found = _NUMBER_BEFORE.search(text.lower, reach, start)
-    if found is None and not text.is_shouted:
-        found = _HOUSE_BEFORE.search(text.text, reach, start)
-    return found.start() if found else start
-
-
 def _are_places(value: str, *, is_coded: bool = False) -> bool:
     """Tell whether no word of a town is one that no town has: of medicine, or of the language where no code tells."""
     words = [word.lower() for word in _LETTERS.findall(value)]
     none = load_words("identifiers", "no_towns", *([] if is_coded else ["common", "months_and_days"]))
     if any(word in none or is_medicine(word) for word in words):
         return False
-    return is_coded or not words or not _no_places().issuperset(words)
-
-
-@functools.cache
-def _no_places() -> frozenset[str]:
-    return common_words() - load_words("not_names", "places")
+    places = load_words("not_names", "places")
+    return is_coded or not words or not all(word in common_words() and word not in places for word in words)

@@ -102,8 +102,13 @@ def _emails(text: Text) -> Iterator[Span]:
         place = 0
         while found := pattern.search(text.lower, place):
             domain = re.sub(r"\s", "", found["domain"])
-            if pattern is _SPELLED_EMAIL and not _is_mail_domain(found[0], domain):
-                # Reached at anna.lee (at) mail (dot) com.
+            is_domain = (
+                pattern is _EMAIL
+                or _SPELLED_DOT.search(domain)
+                or any(map(found[0].__contains__, (*SPELLED_AT, "@)")))
+                or domain.split(".")[0] in load_words("identifiers", "mail_words")
+            )
+            if not is_domain:  # "at health.com" alone; at anna.lee (at) mail (dot) com
                 place = found.start("domain")
                 continue
             place = found.end()
@@ -118,12 +123,6 @@ def _at_mail() -> re.Pattern[str]:
     return re.compile(
         rf"\b(?:at|arroba|chiocciola|arobase)\s?(?:{words}|[\w.-]+\s?(?:[(\[{{<]|(?:dot|punkt|p[uo]nto)\b))"
     )
-
-
-def _is_mail_domain(value: str, domain: str) -> bool:
-    """Tell whether a domain whose "at" was written as a word is one: "at health.com" alone is too little."""
-    spelled = _SPELLED_DOT.search(domain) is not None or any(map(value.__contains__, SPELLED_AT)) or "@)" in value
-    return spelled or domain.split(".")[0] in load_words("identifiers", "mail_words")
 
 
 def _phones(text: Text, *, is_personal: bool) -> Iterator[Span]:

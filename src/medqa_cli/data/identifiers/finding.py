@@ -8,7 +8,6 @@ there most likely is one.
 from __future__ import annotations
 
 import bisect
-import functools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -274,15 +273,10 @@ def is_about_one_person(*texts: Text) -> bool:
     table = weights("text")
     scores = []
     for text in texts:
-        telling = _weighed().intersection(text.all_words)
+        telling = table.keys() & text.all_words
         is_own = telling or not load_words("identifiers", "telling_foreign_words").isdisjoint(text.all_words)
         if is_own or (text.all_words and likeliest_language(text.text) in ("en", UNKNOWN)):
             scores.append(math.fsum([table[""], *map(table.__getitem__, telling)]))  # in whatever order
     if not scores:
         return False
     return max(scores) > LEAST or (max(scores) > LEAST_ALONE and min(scores) > LEAST_OF_OTHER)
-
-
-@functools.cache
-def _weighed() -> frozenset[str]:
-    return frozenset(weights("text")) - {""}

@@ -107,7 +107,9 @@ def _with_labels(text: Text) -> Iterator[tuple[int, int, Label]]:
             continue
         if load_pattern("identifiers", "unit_behind").match(text.after(stop, 24)):
             continue
-        label = label_before(text.before(start, _REACH)) or _label_within(value)
+        label = label_before(text.before(start, _REACH))
+        if label is None and (letters := _LEADING_LETTERS.match(value)) and is_label(letters[0].lower()):
+            label = Label(letters[0].lower(), True, False)  # GMC4482190
         if label is None or is_of_product(text, start, stop):
             continue
         if _fits(value, label, is_small=text.is_shouted or text.text == text.lower):
@@ -191,12 +193,6 @@ def _fits(value: str, label: Label, *, is_small: bool) -> bool:
     ):
         return False
     return is_small or value.upper() == value
-
-
-def _label_within(value: str) -> Label | None:
-    """Return the label that a code begins with: GMC4482190."""
-    letters = _LEADING_LETTERS.match(value)
-    return Label(letters[0].lower(), True, False) if letters and is_label(letters[0].lower()) else None
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -117,8 +117,11 @@ class ModelSearch:
         found: dict[str, list[_Joined]] = {}
         for field, text in texts.items():
             own = [Span(find.start, find.end, find.kind) for find in by_rules if find.field == field]
-            dates = self._dates(text, parts[field]) if is_of_person else []
-            found[field] = _joined(text.text, own, [*spans[field], *dates])
+            # The dates that the model sees, and that the rules would take in a text about one person.
+            seen = [(start, end) for start, end, label in parts[field] if self._kinds.get(label) == "date"]
+            dates = find_dates(text, is_of_person=True, is_personal=True) if seen and is_of_person else ()
+            both = (date for date in dates if any(date.start < end and start < date.end for start, end in seen))
+            found[field] = _joined(text.text, own, [*spans[field], *both])
         names = frozenset(
             named[field][each.span.start : each.span.end]
             for field, joined in found.items()
@@ -146,12 +149,6 @@ class ModelSearch:
             last = (start, end, label, kind)
         if last:
             yield from _counted(text, last[0], last[1], last[3])
-
-    def _dates(self, text: Text, parts: Parts) -> list[Span]:
-        """Return the dates that the model sees, and that the rules would take in a text about one person."""
-        places = [(start, end) for start, end, label in parts if self._kinds.get(label) == "date"]
-        dates = find_dates(text, is_of_person=True, is_personal=True) if places else ()
-        return [date for date in dates if any(date.start < end and start < date.end for start, end in places)]
 
 
 def _plain(label: str) -> str:
@@ -225,7 +222,16 @@ def _joined(text: str, own: Sequence[Span], others: Sequence[Span]) -> list[_Joi
     found = [_Joined(span, by_model=False) for span in own]
     for span in sorted(others):
         touched = [each for each in found if _touch(span, each.span)]
-        covered = [each for each in touched if _is_covered(text, each.span, span)]
+        # Finds of other kinds that are part of a longer one that is changed as a whole.
+        covered = [
+            each
+            for each in touched
+            if span.kind in _CHANGED_AS_A_WHOLE
+            and span.kind != each.span.kind
+            and span.start <= each.span.start
+            and each.span.end <= span.end
+            and _signs(text, each.span) != _signs(text, span)
+        ]
         staying = [each.span for each in touched if each not in covered and each.span.kind != span.kind]
         for piece in _outside(text, span, staying):
             same = [each for each in found if each.span.kind == span.kind and _touch(piece, each.span)]
@@ -244,12 +250,6 @@ def _joined(text: str, own: Sequence[Span], others: Sequence[Span]) -> list[_Joi
 
 def _touch(span: Span, other: Span) -> bool:
     return span.start < other.end and other.start < span.end
-
-
-def _is_covered(text: str, find: Span, by: Span) -> bool:
-    """Tell whether a find of another kind is part of a longer one that is changed as a whole."""
-    is_part = by.start <= find.start and find.end <= by.end and by.kind in _CHANGED_AS_A_WHOLE
-    return is_part and find.kind != by.kind and _signs(text, find) != _signs(text, by)
 
 
 def _signs(text: str, span: Span) -> str:

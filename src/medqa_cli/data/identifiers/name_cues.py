@@ -136,16 +136,14 @@ def possible_cues(text: Text, section: str) -> tuple[str, ...]:
         text: the text.
         section: ``CUE_NEEDS`` before a capitalized name, ``SMALL_NEEDS`` before one in small letters.
     """
-    cues = _with_words(section, text.tables & _all_needs(section))
-    return tuple([cue for cue in cues if _has_phrase(text, section, cue)]) if cues else ()
-
-
-def _has_phrase(text: Text, section: str, cue: str) -> bool:
-    phrases = _PHRASES.get((section, cue))
-    if phrases is None or any(map(text.lower.__contains__, phrases)) or not text.words.isdisjoint(_ALONE[cue]):
-        return True
-    # "Patient - Zofia": a hyphen behind white space.
-    return cue == "role" and any(part[-1:].isspace() for part in text.lower.split("-")[:-1])
+    possible = []
+    for cue in _with_words(section, text.tables & _all_needs(section)):
+        phrases = _PHRASES.get((section, cue))
+        is_one = phrases is None or any(map(text.lower.__contains__, phrases)) or not text.words.isdisjoint(_ALONE[cue])
+        # "Patient - Zofia": a hyphen behind white space.
+        if is_one or (cue == "role" and any(part[-1:].isspace() for part in text.lower.split("-")[:-1])):
+            possible.append(cue)
+    return tuple(possible)
 
 
 def stands_before(text: Text, cue: str, place: int) -> bool:

@@ -41,17 +41,13 @@ def tokens(text: Text) -> list[Token]:
         plain = text.lower[start:end]
         if plain[-2:] in ("'s", "’s"):
             plain = plain[:-2]
-        found.append(Token(start, end, plain, _gap(text.text[last:start]) if last else "^"))
+        # What stands between two words as one sign: a line, a mark, or a space.
+        between = text.text[last:start]
+        sign = _GAP_SIGN.search(between)
+        gap = "n" if "\n" in between else " " if sign is None else _SIGNS.get(sign[0], "~")
+        found.append(Token(start, end, plain, gap if last else "^"))
         last = end
     return found
-
-
-def _gap(between: str) -> str:
-    """Return what stands between two words as one sign: a line, a mark, or a space."""
-    if "\n" in between:
-        return "n"
-    sign = _GAP_SIGN.search(between)
-    return " " if sign is None else _SIGNS.get(sign[0], "~")
 
 
 def shape_of(text: Text, token: Token) -> str:
@@ -203,15 +199,12 @@ def start_of(text: Text, words: list[Token], place: int) -> int:
         gap, written = text.text[token.end : start], text.text[token.start : token.end]
         is_initial = len(written) == 1 and gap in (". ", " ", ".") and token.plain != "i"
         is_initial &= written.isupper() or gap[:1] == "."
-        is_part = len(written) == 2 and _are_initials(text, written)
+        # Two letters of given names: JL Rosales, jl rosales.
+        is_part = len(written) == 2 and (
+            (written.isupper() and not text.is_shouted and written not in ("MS", "DR", "MR"))
+            or (written.islower() and text.text == text.lower and sort_of(written) == "unknown")
+        )
         if not (is_initial or (gap == " " and (is_part or token.plain in load_words("identifiers", "leading")))):
             break
         start = token.start
     return start
-
-
-def _are_initials(text: Text, written: str) -> bool:
-    """Tell whether two letters are those of given names: JL Rosales, jl rosales."""
-    if written.isupper() and not text.is_shouted:
-        return written not in ("MS", "DR", "MR")
-    return written.islower() and text.text == text.lower and sort_of(written) == "unknown"

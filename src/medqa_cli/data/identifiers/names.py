@@ -119,7 +119,9 @@ def _behind_cues(text: Text) -> Iterator[Span]:
         for cue in last.get(_LAST_PART.split(words[-1])[-1] if words else "", ()):
             if not stands_before(text, cue, start) or (cue == "title" and not is_title(text, start)):
                 continue
-            if cue not in _of_table() or _starts_in_table(text, place) or _is_followed(text, place, cue):
+            word = _SMALL_HERE.match(text.lower, place)
+            is_in_table = word is not None and POSSESSIVE.sub("", word[0]) in certain_names()
+            if cue not in _of_table() or is_in_table or _is_followed(text, place, cue):
                 span = _cued(text, place, cue)
                 if span is not None:
                     yield span._replace(start=start)
@@ -166,11 +168,6 @@ def _signed(text: Text) -> Iterator[Span]:
 
 def _of_table() -> frozenset[str]:
     return load_words("identifiers", "table_cues")
-
-
-def _starts_in_table(text: Text, place: int) -> bool:
-    word = _SMALL_HERE.match(text.lower, place)
-    return word is not None and POSSESSIVE.sub("", word[0]) in certain_names()
 
 
 def _is_followed(text: Text, place: int, cue: str) -> bool:

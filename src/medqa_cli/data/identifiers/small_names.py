@@ -71,26 +71,22 @@ def find_small_names(text: Text) -> Iterator[Span]:
     if signed and signed[1] in certain_names():
         yield Span(*signed.span(1), "name")
     if "degree_words" in text.tables:
-        yield from _before_degrees(text)
+        # Two names, or an initial and a name, before a degree.
+        for degree in _DEGREE.finditer(text.lower):
+            before = _BEFORE_DEGREE.search(text.lower, max(degree.start() - 40, 0), degree.start())
+            if before is None or not (text.is_shouted or text.text[before.start() : before.end()] == before[0]):
+                continue
+            start, words = before.start(), before[0].split()
+            if words[0] in no_signature() and len(words) > 2:
+                start, words = start + len(words[0]) + 1, words[1:]
+            is_name = no_signature().isdisjoint(words) and not any(map(is_common, (words[0].strip("."), words[-1])))
+            if is_name and may_be_name(text, start, before.end(), is_sure=True):
+                yield Span(start, before.end(), "name")
     for name in text.words & certain_names() if "certain_names" in text.tables else ():
         if text.is_shouted or name in text.text:
             for place in text.places(name):
                 if text.is_shouted or text.text[place] == lower[place]:
                     yield from _in_table(text, place)
-
-
-def _before_degrees(text: Text) -> Iterator[Span]:
-    """Yield two names, or an initial and a name, before a degree."""
-    for degree in _DEGREE.finditer(text.lower):
-        found = _BEFORE_DEGREE.search(text.lower, max(degree.start() - 40, 0), degree.start())
-        if found is None or not (text.is_shouted or text.text[found.start() : found.end()] == found[0]):
-            continue
-        start, words = found.start(), found[0].split()
-        if words[0] in no_signature() and len(words) > 2:
-            start, words = start + len(words[0]) + 1, words[1:]
-        is_name = no_signature().isdisjoint(words) and not any(map(is_common, (words[0].strip("."), words[-1])))
-        if is_name and may_be_name(text, start, found.end(), is_sure=True):
-            yield Span(start, found.end(), "name")
 
 
 @functools.cache

@@ -103,7 +103,19 @@ class Text:
     def _chained(self) -> tuple[int, bool, bool]:
         """Return the most digits that stand close together, whether three numbers may be a date, two have a slash."""
         if self._chains is None:
-            self._chains = _chains(self.text, self.numbers) if self.numbers else (0, False, False)
+            most, total, triple, slash = 0, 0, False, False
+            before, joined = -9, 0
+            for start, end in self.numbers:
+                gap = self.text[before:start] if start - before <= _LONGEST_GAP else None
+                if gap is not None and not any(c.isalnum() or c == "\n" for c in gap):
+                    total += end - start
+                    sign = gap.strip()
+                    joined = joined + 1 if sign and sign in "/.-–" else 0
+                    triple, slash = triple or joined >= 2, slash or sign == "/"
+                else:
+                    total, joined = end - start, 0
+                most, before = max(most, total), end
+            self._chains = most, triple, slash
         return self._chains
 
     def matches(self, pattern: re.Pattern[str], *before: int, small: bool = False) -> Iterator[re.Match[str]]:
@@ -147,22 +159,6 @@ class Text:
         first = ends[-1] if ends else max(start - 300, 0)
         after = _SENTENCE_ENDS.search(self.text, end, end + 300)
         return self.lower[first : after.start() if after else end + 300]
-
-
-def _chains(text: str, numbers: list[tuple[int, int]]) -> tuple[int, bool, bool]:
-    most, total, triple, slash = 0, 0, False, False
-    before, joined = -9, 0
-    for start, end in numbers:
-        gap = text[before:start] if start - before <= _LONGEST_GAP else None
-        if gap is not None and not any(c.isalnum() or c == "\n" for c in gap):
-            total += end - start
-            sign = gap.strip()
-            joined = joined + 1 if sign and sign in "/.-–" else 0
-            triple, slash = triple or joined >= 2, slash or sign == "/"
-        else:
-            total, joined = end - start, 0
-        most, before = max(most, total), end
-    return most, triple, slash
 
 
 def like(word: str, model: str) -> str:

@@ -134,8 +134,22 @@ def certain_months() -> frozenset[str]:
 @functools.cache
 def tables_of_words() -> dict[str, frozenset[str]]:
     """Return for each word of any table the names of the tables that hold it."""
+    tables = {name: load_words("identifiers", name) for name in _ASKED}
+    tables |= {f"{cue}_ends": load_words("identifiers", f"{cue}_ends") for cue in load_yaml("identifiers")["name_cues"]}
+    for section in ("cue_needs", "small_needs"):
+        for cue, groups in load_yaml("identifiers")[section].items():
+            tables |= {need(section, cue, place): frozenset(group.split()) for place, group in enumerate(groups)}
+    tables |= {
+        "mistyped_words": frozenset(mistyped_words()),
+        "glue_words": glue_words(),
+        "bare_names": bare_names(),
+        "certain_names": certain_names(),
+        "months": certain_months(),
+        "may": frozenset({"may"}),
+        "ends": frozenset().union(*(words for name, words in tables.items() if name.endswith("_ends"))),
+    }
     holding: dict[str, list[str]] = {}
-    for name, words in _tables().items():
+    for name, words in tables.items():
         for word in words:
             holding.setdefault(word, []).append(name)
     shared: dict[tuple[str, ...], frozenset[str]] = {}
@@ -146,24 +160,6 @@ def tables_of_words() -> dict[str, frozenset[str]]:
 def known_words() -> frozenset[str]:
     """Return the words of all tables."""
     return frozenset(tables_of_words())
-
-
-@functools.cache
-def _tables() -> dict[str, frozenset[str]]:
-    tables = {name: load_words("identifiers", name) for name in _ASKED}
-    tables |= {f"{cue}_ends": load_words("identifiers", f"{cue}_ends") for cue in load_yaml("identifiers")["name_cues"]}
-    for section in ("cue_needs", "small_needs"):
-        for cue, groups in load_yaml("identifiers")[section].items():
-            tables |= {need(section, cue, place): frozenset(group.split()) for place, group in enumerate(groups)}
-    return tables | {
-        "mistyped_words": frozenset(mistyped_words()),
-        "glue_words": glue_words(),
-        "bare_names": bare_names(),
-        "certain_names": certain_names(),
-        "months": certain_months(),
-        "may": frozenset({"may"}),
-        "ends": frozenset().union(*(words for name, words in tables.items() if name.endswith("_ends"))),
-    }
 
 
 @functools.cache
