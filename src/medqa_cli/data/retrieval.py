@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medqa_cli.data.dataset import INDEX_NAME, QaRow, iterate_split
+from medqa_cli.data.minhash import words_of
 from medqa_cli.data.ranking import Asked, Likeness, all_words, content_words, form_of
 from medqa_cli.data.vocabulary import TOKENIZER, Vocabulary, count_words
 from medqa_cli.errors import InputError, MedqaError
@@ -370,9 +371,12 @@ def unsupported_citations(answer: str, texts: Sequence[str], decline: str) -> li
 
 
 def content_stems(text: str) -> set[str]:
-    """Return the words of a text that carry its meaning, without common endings: ``symptoms`` equals ``symptom``."""
+    """Return the words of a text that carry its meaning, without common endings: ``symptoms`` equals ``symptom``.
+
+    A character of a script without spaces is a word.
+    """
     stems = set()
-    for word in content_words(text):
+    for word in itertools.chain.from_iterable(map(words_of, content_words(text))):
         endings = [ending for ending in _ENDINGS if word.endswith(ending) and len(word) - len(ending) >= _LEAST_STEM]
         stems.add(word.removesuffix(endings[0]) if endings else word)
     return stems

@@ -157,6 +157,13 @@ def test_citations_of_no_passage_or_of_one_about_something_else(answer: str, exp
     assert unsupported_citations(answer, texts, "None of the sources answers this question.") == expected
 
 
+def test_in_scripts_without_spaces_characters_are_what_supports() -> None:
+    answer, texts = "糖尿病会引起口渴，多尿，疲劳，体重减轻。[1]", ["糖尿病的症状 糖尿病的症状包括口渴、多尿和疲劳。"]
+    assert unsupported_citations(answer, texts, "None.") == []
+    assert unsupported_sentences(answer.removesuffix("[1]"), texts) == []
+    assert unsupported_citations("患者应戒烟，避免熬夜，坚持锻炼。[1]", texts, "None.") == [1]
+
+
 def test_the_json_of_a_row_names_question_and_answer() -> None:
     assert Passage("r0", "row", "q", "a", "t", "s", score=1.5).as_json() == {
         "id": "r0", "question": "q", "answer": "a", "topic": "t", "source": "s", "score": 1.5
