@@ -116,17 +116,19 @@ class SharedJournal:
         def open_main() -> tuple[dict[str, Any], dict[str, Any]]:
             pieces: dict[str, Any] = {}
             set_aside: dict[str, Any] = {}
+            taken: list[Path] = []
             own = sorted(self._folder.glob(f"{_name_aside(json.dumps(self._belongs_to))}*.jsonl"))
             for path in [*own, *sorted(self._folder.glob("progress*.jsonl"))]:
                 with contextlib.suppress(OSError):
                     if (found := read_journal(path, self._belongs_to)) is not None:
                         pieces |= found
+                        taken.append(path)
                     elif of_others := read_journal(path):
                         _set_aside(path)
                         set_aside |= of_others
             # Before the other ranks start their files, which overwrites those of the last run.
             self._journal = Journal(self._folder / "progress.jsonl", self._belongs_to, pieces)
-            for path in own:
+            for path in set(own).intersection(taken):
                 remove(path)
             return pieces, set_aside
 

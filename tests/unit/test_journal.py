@@ -84,6 +84,26 @@ def test_a_file_that_cannot_be_set_aside_stays(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "progress.jsonl").read_bytes() == before
 
 
+def test_a_file_set_aside_that_cannot_be_read_now_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting in (1, 2):
+        with SharedJournal(tmp_path, setting) as journal:
+            journal.run(saying(setting))
+    (aside,) = tmp_path.glob("interrupted-*.jsonl")
+    read = Path.read_text
+
+    def fail(path: Path, *arguments: Any, **named: Any) -> str:
+        if path == aside:
+            raise OSError(5, "Input/output error")
+        return read(path, *arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.read_text", fail)
+        with SharedJournal(tmp_path, 1) as journal:
+            assert journal.num_done == 0
+            journal.run(saying(1))
+    assert aside.is_file()
+
+
 def test_progress_starts_at_what_is_done_and_counts_other_ranks_as_fast(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
