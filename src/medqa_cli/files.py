@@ -331,3 +331,28 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextlib.contextmanager
+def locked(folder: Path, command: str) -> Iterator[None]:
+    """Keep other processes out of a folder that a command writes, where the system has locks for that.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            import fcntl
+
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another {command} is running in {folder}", "wait for it, or choose another folder: --set run_dir=DIR"
+            ) from None
+        except (ImportError, OSError):
+            # No locks on Windows and on some file systems. That a folder cannot be made is said when it is written to.
+            pass
+        yield

@@ -291,6 +291,18 @@ def test_a_killed_run_starts_again_if_its_base_has_changed(
     assert ("set aside: 1 piece of work of an interrupted evaluation" in outcome.err) == (changed is not None)
 
 
+def test_a_second_evaluation_leaves_a_running_one_its_files(
+    whole: dict[str, bytes], folder: Path, medqa: Medqa
+) -> None:
+    from medqa_cli.files import locked
+
+    with locked(folder / "run/eval", "medqa eval"):
+        outcome = medqa("eval", "--limit", "3", "--set", "eval.metrics=[nll]")
+    assert outcome.code == 2
+    assert "another medqa eval is running in run/eval" in outcome.err
+    assert {path.name: path.read_bytes() for path in (folder / "run/eval").iterdir()} == whole
+
+
 RESCORE = """
 import sys
 from medqa_cli.cli.program import main

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -25,6 +26,7 @@ from medqa_cli.files import (
     atomic_dir,
     atomic_file,
     for_the_owner,
+    locked,
     read_json,
     sha256_of_file,
     write_json,
@@ -286,3 +288,36 @@ def test_old_scratch_folders_are_named(tmp_path: Path, monkeypatch: pytest.Monke
             os.utime(tmp_path / name, (1, 1))
     (tmp_path / "medqa-file").write_text("x")
     assert old_scratch_folders(3600) == [tmp_path / "medqa-old"]
+
+
+def test_two_commands_do_not_write_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "eval"
+    with (
+        locked(folder, "medqa eval"),
+        pytest.raises(InputError, match=r"another medqa eval is running in .*eval"),
+        locked(folder, "medqa eval"),
+    ):
+        raise AssertionError("two hold the lock")
+    with locked(folder, "medqa eval"):
+        pass
+    assert list(folder.iterdir()) == []  # nothing is left behind
+
+
+def test_where_there_are_no_locks_a_command_goes_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    closed: list[int] = []
+
+    def refuse(descriptor: int, _: int) -> None:
+        closed.append(descriptor)
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locked(tmp_path, "medqa train"):
+        pass
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(closed[0])
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # Windows
+    with locked(tmp_path, "medqa train"):
+        pass
+    assert len(closed) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from medqa_cli.evaluation.openai_client import PREFIX, connect
 from medqa_cli.evaluation.overlap import is_read_by_rouge
 from medqa_cli.evaluation.results import make_results, pairs_of, write_all
 from medqa_cli.evaluation.samples import Questions, Sample, make_questions, samples_of
-from medqa_cli.files import CARD_NAME, MODEL_NAMES, RunFolder, atomic_file, sha256_of_file
+from medqa_cli.files import CARD_NAME, MODEL_NAMES, RunFolder, atomic_file, locked, sha256_of_file
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.gguf_model import OF_RUN, require_file_of_run
 from medqa_cli.model.load import base_of_adapter, load_config, load_tokenizer, num_embeddings
@@ -59,7 +60,9 @@ def evaluate(
     work, copies = _prepare(config, run, models, limit)
     fingerprint = work.fingerprint()
     console.doing("measuring ...")
-    with SharedJournal(run.eval_dir, fingerprint) as journal:
+    with contextlib.ExitStack() as stack:
+        distributed.from_main(lambda: stack.enter_context(locked(run.eval_dir, "medqa eval")))
+        journal = stack.enter_context(SharedJournal(run.eval_dir, fingerprint))
         if journal.num_done:
             console.note(f"resuming an interrupted evaluation: {journal.num_done} pieces of work are done")
         if journal.set_aside:

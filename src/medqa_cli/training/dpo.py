@@ -26,14 +26,14 @@ from medqa_cli.cards import preference_card
 from medqa_cli.config.schema import Config
 from medqa_cli.environment import describe_environment, recorded_environment
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.files import CARD_NAME, RunFolder, atomic_file, require_file, sha256_of_file, write_json
+from medqa_cli.files import CARD_NAME, RunFolder, atomic_file, locked, require_file, sha256_of_file, write_json
 from medqa_cli.model import devices
 from medqa_cli.model.load import LoadedModel, load_model, load_tokenizer
 from medqa_cli.model.quantization import keep_weights_differentiable
 from medqa_cli.model.weights import adapter_file
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.training import checkpoints, outcome
-from medqa_cli.training.resume import locked, prepare_run_folder
+from medqa_cli.training.resume import prepare_run_folder
 
 _KEYS = ("prompt", "chosen", "rejected")
 _EXPORT = "write them with: medqa review export --format dpo review-*.json"
@@ -87,7 +87,7 @@ def train_on_pairs(
     loaded = load_model("adapter", start, config.model, config.prompt, batches=True)
     pairs = _pairs_that_fit(rows, loaded, pairs_path, config.model.max_length)
     console.doing("training ...")
-    with locked(run):
+    with locked(run.path, "medqa train"):
         prepare_run_folder(run, None, restart=restart)
         with atomic_file(run.config_path) as file:
             file.write(resolved_config)

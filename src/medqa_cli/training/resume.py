@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -174,32 +172,6 @@ def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool
         run.train_log_path.unlink(missing_ok=True)
     else:
         keep_log_until(run.train_log_path, checkpoints.step_of(checkpoint))
-
-
-@contextlib.contextmanager
-def locked(run: RunFolder) -> Iterator[None]:
-    """Keep other training runs out of a run's folder, where the system has locks for that.
-
-    Raises:
-        InputError: another process trains there.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            import fcntl
-
-            run.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(run.path, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another medqa train is running in {run.path}",
-                "wait for it, or choose another folder: --set run_dir=DIR",
-            ) from None
-        except (ImportError, OSError):
-            # No locks on Windows and on some file systems. That a folder cannot be made is said when it is written to.
-            pass
-        yield
 
 
 def warn_if_disk_is_small(run: RunFolder, config: TrainConfig, num_steps: int, num_trained: int) -> None:

@@ -19,7 +19,7 @@ from medqa_cli.data.canaries import is_canary
 from medqa_cli.data.dataset import evenly_spaced, report_of
 from medqa_cli.environment import describe_environment, recorded_environment
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder, atomic_file, write_json
+from medqa_cli.files import RunFolder, atomic_file, locked, write_json
 from medqa_cli.model import devices
 from medqa_cli.model.lora import check_init
 from medqa_cli.training import arguments, callbacks, fsdp, outcome, setup
@@ -33,7 +33,6 @@ from medqa_cli.training.estimate import ForwardLimits, MemoryEstimate, estimate_
 from medqa_cli.training.resume import (
     bound_to,
     checkpoint_to_go_on_from,
-    locked,
     prepare_run_folder,
     warn_if_disk_is_small,
     written_by_main,
@@ -80,7 +79,7 @@ def train(
 
         def begin() -> None:
             # Only now: whatever was wrong with data, model or config has left an earlier training run untouched.
-            locks.enter_context(locked(run))
+            locks.enter_context(locked(run.path, "medqa train"))
             prepare_run_folder(run, checkpoint, restart=restart)
             steps = num_steps(config.train, len(inputs.data.examples))
             warn_if_disk_is_small(run, config.train, steps, model.get_nb_trainable_parameters()[0])

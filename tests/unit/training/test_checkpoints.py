@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from medqa_cli.training.checkpoints import (
     set_aside,
     writing,
 )
-from medqa_cli.training.resume import latest_checkpoint, locked, prepare_run_folder
+from medqa_cli.training.resume import latest_checkpoint, prepare_run_folder
 
 FILES = {"adapter_model.safetensors": b"weights", "optimizer.pt": b"moments" * 100, "part/0.bin": b""}
 
@@ -316,39 +315,6 @@ def test_a_full_disk_is_told_wherever_it_is_met(tmp_path: Path, number: int) -> 
         raise OSError(number, os.strerror(number), "train.json")
     with pytest.raises(NotWrittenError), full_disk_is_an_error(tmp_path):
         raise InputError("cannot write config.yaml") from OSError(number, os.strerror(number))
-
-
-def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    with (
-        locked(run),
-        pytest.raises(InputError, match="another medqa train is running"),
-        locked(run),
-    ):
-        raise AssertionError("two hold the lock")
-    with locked(run):
-        pass
-    assert list((tmp_path / "run").iterdir()) == []  # nothing is left behind
-
-
-def test_where_there_are_no_locks_a_training_goes_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fcntl
-
-    closed: list[int] = []
-
-    def refuse(descriptor: int, _: int) -> None:
-        closed.append(descriptor)
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with locked(RunFolder(tmp_path)):
-        pass
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(closed[0])
-    monkeypatch.setitem(sys.modules, "fcntl", None)  # Windows
-    with locked(RunFolder(tmp_path)):
-        pass
-    assert len(closed) == 1
 
 
 def test_half_an_adapter_of_a_killed_run_goes(tmp_path: Path) -> None:
