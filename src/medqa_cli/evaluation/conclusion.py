@@ -163,7 +163,7 @@ def _seldom_declines(results: Mapping[str, Any], declined: float) -> str:
     """
     by_titles = results["settings"].get("declined_by_titles", {}).get(ABSENT, 0.0)
     left = 1 - by_titles
-    if left * results["questions"] < FEWEST_TO_DECLINE or (declined - by_titles) / left >= LEAST_DECLINED:
+    if round(left * results["questions"]) < FEWEST_TO_DECLINE or (declined - by_titles) / left >= LEAST_DECLINED:
         return ""
     own = _share(max(0.0, declined - by_titles) / left)
     which = f" of the {_share(left)} that the titles leave to it" if by_titles else ""
