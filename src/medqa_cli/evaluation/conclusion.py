@@ -163,11 +163,13 @@ def _seldom_declines(results: Mapping[str, Any], declined: float) -> str:
     """
     by_titles = results["settings"].get("declined_by_titles", {}).get(ABSENT, 0.0)
     left = 1 - by_titles
-    if round(left * results["questions"]) < FEWEST_TO_DECLINE or (declined - by_titles) / left >= LEAST_DECLINED:
+    if round(left * results["questions"]) < FEWEST_TO_DECLINE:
         return ""
-    own = _share(max(0.0, declined - by_titles) / left)
+    own = round(max(0.0, declined - by_titles) / left, 9)  # 1 of 2, not 0.49999
+    if own >= LEAST_DECLINED:
+        return ""
     which = f" of the {_share(left)} that the titles leave to it" if by_titles else ""
-    return f" It has not learned to decline: it does so in {own}{which}."
+    return f" It has not learned to decline: it does so in {_share(own)}{which}."
 
 
 def _of_raters(

@@ -247,7 +247,7 @@ def test_a_model_with_sources_is_held_against_copies_of_them_and_says_when_it_de
         (0.5, 0.0, 200, ""),
         (0.49, 0.0, 200, " It has not learned to decline: it does so in 49 %."),
         (0.94, 0.9, 200, " It has not learned to decline: it does so in 40 % of the 10 % that the titles leave to it."),
-        (0.96, 0.9, 200, ""),
+        (0.95, 0.9, 200, ""),
         (0.94, 0.9, 80, ""),  # 8 questions tell nothing
         (0.94, 0.9, 100, " It has not learned to decline: it does so in 40 % of the 10 % that the titles leave to it."),
         (1.0, 1.0, 200, ""),
