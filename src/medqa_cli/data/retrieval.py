@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medqa_cli.data.dataset import INDEX_NAME, QaRow, iterate_split
+from medqa_cli.data.languages import UNKNOWN, language_of
 from medqa_cli.data.minhash import words_of
 from medqa_cli.data.ranking import Asked, Likeness, all_words, content_words, form_of
 from medqa_cli.data.vocabulary import TOKENIZER, Vocabulary, count_words
@@ -351,7 +352,8 @@ def unsupported_sentences(answer: str, texts: Sequence[str]) -> list[str]:
 def unsupported_citations(answer: str, texts: Sequence[str], decline: str) -> list[int]:
     """Return the numbers that an answer cites and that name none of the texts, or one that shares next to nothing.
 
-    Compared is what stands before the mark, from the mark before it on. Next to nothing: under a tenth of its words.
+    Compared is what stands before the mark, from the mark before it on. Next to nothing: under a tenth of its words. A
+    text in another language than the answer's shares none in any case, and is not compared.
 
     Args:
         answer: with its marks.
@@ -359,13 +361,14 @@ def unsupported_citations(answer: str, texts: Sequence[str], decline: str) -> li
         decline: what is said where no source answers, which needs no support.
     """
     held = [content_stems(text) | content_stems(decline) for text in texts]
+    language = language_of(answer)
+    is_foreign = [UNKNOWN not in (language, other := language_of(text)) and language != other for text in texts]
     found = []
     for stretch, numbers in stretches(answer):
         words = content_stems(stretch)
         least = SUPPORTED_AT_ALL * len(words) if len(words) >= _LEAST_WORDS_OF_A_CITATION else 0
         for number in numbers:
-            is_there = 0 < number <= len(held)
-            if not is_there or len(words & held[number - 1]) < least:
+            if not 0 < number <= len(held) or (not is_foreign[number - 1] and len(words & held[number - 1]) < least):
                 found.append(number)
     return list(dict.fromkeys(found))
 

@@ -157,6 +157,12 @@ def test_citations_of_no_passage_or_of_one_about_something_else(answer: str, exp
     assert unsupported_citations(answer, texts, "None of the sources answers this question.") == expected
 
 
+def test_a_citation_of_a_text_in_another_language_is_not_called_unsupported() -> None:
+    answer = "La gota es una enfermedad que causa dolor en las articulaciones de los pies y de las manos. [{}]"
+    texts = ["What is gout? It is a painful disease of the joints that comes with attacks in the feet and the hands."]
+    assert [unsupported_citations(answer.format(number), texts, "None.") for number in (1, 2)] == [[], [2]]
+
+
 def test_in_scripts_without_spaces_characters_are_what_supports() -> None:
     answer, texts = "糖尿病会引起口渴，多尿，疲劳，体重减轻。[1]", ["糖尿病的症状 糖尿病的症状包括口渴、多尿和疲劳。"]
     assert unsupported_citations(answer, texts, "None.") == []
