@@ -22,6 +22,11 @@ _OLD = re.compile(
 _ORDINAL_ENDINGS = ("th", "st", "nd", "rd")
 _NO_NUMBER_BEFORE = ".,/-–$£€+#@_:"
 _GLUED_BEFORE = re.compile(r"(?:\b[fm]\s?/\s?|\baged?[:=-]?)\Z")
+# A lady of 94.
+_OF_PERSON = re.compile(
+    r"\b(?:age|lady|gentleman|man|woman|widow(?:er)?|person|patient|farmer|veteran|teacher|nun|priest|mother|father"
+    r"|(?:great-?)?grand\w+|aunt|uncle|nurse|soul|pensioner|resident|bachelor|spinster|lad|dame|dear) of \Z"
+)
 # Lee, Anna / 94 / side room
 _FIELD_BEFORE, _FIELD_BEHIND = re.compile(r"[^\W\d_]{2,}\s[/|]\s\Z"), re.compile(r"\s[/|]\s[^\W\d_]")
 _OLDEST_ALONE = "110"
@@ -91,7 +96,7 @@ def _is_age(text: Text, start: int, end: int) -> bool:
         return True
     if load_pattern("identifiers", "old_surely_before").search(before):
         return load_pattern("identifiers", "amount_behind").match(after) is None
-    if load_pattern("identifiers", "age_of_many").search(before[-18:]) and not before.endswith("age of "):
+    if load_pattern("identifiers", "age_of_many").search(before[-18:]) and not _OF_PERSON.search(before):
         return False
     if load_pattern("identifiers", "ages_of_many").match(after) or load_pattern("identifiers", "not_years").match(
         after

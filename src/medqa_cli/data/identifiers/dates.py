@@ -24,6 +24,7 @@ _TIME_BEHIND = re.compile(
     re.IGNORECASE,
 )
 _TIME_BEFORE = re.compile(rf"(?<![\w.,:/-]){_CLOCK}(?:\s?[ap]m)?,\s\Z", re.IGNORECASE)
+_THE_US = re.compile(r"\bthe us\b")  # and not "us"
 _TO_DAY = re.compile(r"\s?[-–]\s?\d{1,2}/\d{1,2}(?!\d)")
 _AND = re.compile(r",?\s?(?:,|and|&|\+|to|or|then|-|–|/)\s?")
 _SENTENCE_START = re.compile(r"[.;!?\n]\s?\Z")
@@ -93,7 +94,9 @@ def _belongs(text: Text, date: WrittenDate, *, is_of_person: bool, is_personal: 
     ):
         return False
     sentence = text.sentence(date.start, date.end)
-    has_person = not load_words("identifiers", "persons").isdisjoint(re.findall(r"[^\W\d_]+", sentence))
+    has_person = not load_words("identifiers", "persons").isdisjoint(
+        re.findall(r"[^\W\d_]+", _THE_US.sub("", sentence))
+    )
     table = "surely_public_date" if is_personal and date.day else "public_date"
     if load_pattern("identifiers", table).search(sentence):
         if not load_pattern("identifiers", "self").search(sentence) and not (is_personal and has_person):

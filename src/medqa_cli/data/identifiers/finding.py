@@ -25,7 +25,7 @@ from medqa_cli.data.identifiers.numbers import find_numbers
 from medqa_cli.data.identifiers.personal_numbers import find_certain_numbers, find_personal_numbers
 from medqa_cli.data.identifiers.text import Text, like
 from medqa_cli.data.identifiers.word_sorts import near_names
-from medqa_cli.data.identifiers.word_tables import glue_words, mistyped_words, weights
+from medqa_cli.data.identifiers.word_tables import all_names, glue_words, mistyped_words, weights
 from medqa_cli.data.languages import UNKNOWN, likeliest_language
 from medqa_cli.resources import load_words
 
@@ -63,7 +63,8 @@ _TELLING = frozenset(
     )
 )
 _FEWEST_SIGNS = 5
-_FIRST_WORD, _NOT_OF_NAME = re.compile(r"([^\W\d_]+(?:'[^\W\d_]+)?)\s+(?=\S)"), frozenset(("title", "hi"))
+_FIRST_WORD = re.compile(r"([^\W\d_]+(?:'[^\W\d_]+)?),?\s+(?=\S)")
+_NOT_OF_NAME, _HUSBAND = frozenset(("title", "hi")), re.compile(r"\bmeine? \Z")
 _NUMBERS = frozenset(("account", "record", "device", "fax", "phone"))
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 
@@ -162,8 +163,12 @@ def _found(text: Text, language: str, *, is_personal: bool) -> list[Span]:
 
 
 def _without_title(text: Text, name: Span) -> Span:
-    """Return the place of a name without the words of greetings and titles at its beginning: Namaste Norman."""
-    while (word := _FIRST_WORD.match(text.lower, name.start, name.end)) and near_names().get(word[1]) in _NOT_OF_NAME:
+    """Return the place of a name without the words of greetings and titles at its beginning: Hilsen Norman."""
+    while (word := _FIRST_WORD.match(text.lower, name.start, name.end)) and (
+        near_names().get(word[1]) in _NOT_OF_NAME
+        or (near_names().get(word[1]) == "bye" and word[1] not in all_names())
+        or (word[1] in ("mann", "frau") and _HUSBAND.search(text.before(name.start, 6)))
+    ):
         name = name._replace(start=word.end())
     return name
 

@@ -19,7 +19,7 @@ from medqa_cli.data.identifiers.address_parts import (
 from medqa_cli.data.identifiers.finds import Span
 from medqa_cli.data.identifiers.name_forms import is_common, is_medicine, with_capitals
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import all_names, common_words
+from medqa_cli.data.identifiers.word_tables import all_names, common_words, medical_words
 from medqa_cli.resources import load_pattern, load_words
 
 _WORD = r"[^\W\d_][\w'’.-]*"
@@ -44,7 +44,24 @@ _HOUSE_OF_NAME = re.compile(
 # Šestinski vijenac 4, 03918 Delnice
 _BEFORE_CODED = with_capitals(r"(?<![\w-])[A-ZÀ-Þ][\w'’.-]+(?: [\w'’.-]+){0,2} \Z")
 _NO_STREET_WORDS = frozenset(
-    ("until", "till", "and", "with", "for", "then", "when", "because", "but", "so", "is", "are", "you")
+    (
+        "until",
+        "till",
+        "at",
+        "meds",
+        "neg",
+        "and",
+        "with",
+        "for",
+        "then",
+        "when",
+        "because",
+        "but",
+        "so",
+        "is",
+        "are",
+        "you",
+    )
 )
 _SMALL_BEFORE = re.compile(r"(?:\b(?:at|to|in|of|on|from)|[,;:\n])\s?((?:[^\W\d_][\w'’-]{2,} ){1,3})\Z")
 _NUMBER_ALONE = re.compile(rf"[a-z]?(?:[/-]\d{{1,4}}[a-z]?)?(?=[,.;!?\n)]|\s[a-z]|\Z)(?!{_AMOUNT}|[.,]\d)")
@@ -112,7 +129,7 @@ def _behind_numbers(text: Text) -> Iterator[tuple[int, int]]:
         flat = flat if flat and flat[0] else FLAT_BEFORE.search(text.lower, max(start - _LONGEST_FLAT, 0), start)
         first = flat.start() if flat else start
         words = list(_WORDS.finditer(text.lower, *found.span("words")))
-        ends = [place for place, word in enumerate(words) if word[0].endswith(".") and len(word[0]) > _LONGEST_SHORT]
+        ends = [place for place, word in enumerate(words) if _ends_sentence(word[0])]
         words = words[: ends[0] + 1] if ends else words
         is_cued = load_pattern("identifiers", "place_before").search(text.before(first, 40)) is not None
         for place, word in enumerate(words):
@@ -135,6 +152,13 @@ def _behind_numbers(text: Text) -> Iterator[tuple[int, int]]:
             if is_whole or (names and (is_cued or is_large)):
                 yield first, end_of_parts(text, end)
                 break
+
+
+def _ends_sentence(word: str) -> bool:
+    """Tell whether a full stop behind a word is none of an abbreviation: quid., neg.; but St., Gral."""
+    plain = word.rstrip(".")
+    is_word = plain in common_words() or plain in medical_words()
+    return plain != word and (len(word) > _LONGEST_SHORT or (is_word and plain not in _street_words()))
 
 
 def _before_numbers(text: Text) -> Iterator[tuple[int, int]]:

@@ -152,6 +152,8 @@ def may_be_name(text: Text, start: int, end: int, is_sure: bool) -> bool:
         return False
     if load_words("not_names", "peoples").issuperset(words):
         return False
+    if len(words) == 1 and _is_other_word(text, start, end, words[0]):
+        return False
     if load_pattern("identifiers", "eponym_follows").match(text.after(end, 60)):
         return False
     if load_pattern("identifiers", "discoverer").search(text.before(start, 70) + " # " + text.after(end, 70)):
@@ -169,6 +171,23 @@ def may_be_name(text: Text, start: int, end: int, is_sure: bool) -> bool:
         return False
     famous = _famous().finditer(text.lower, max(start - _FAMOUS_REACH, 0), end + _FAMOUS_REACH)
     return not any(found.start() < end and start < found.end() for found in famous)
+
+
+def _is_other_word(text: Text, start: int, end: int, word: str) -> bool:
+    """Tell whether a name of one word is a verb of another language or a medicine: mia madre ha; took Camila."""
+    if word in load_words("identifiers", "small_verbs"):
+        return text.is_shouted or text.text[start] == text.lower[start]
+    if word not in _medicines():
+        return False
+    return (
+        load_pattern("identifiers", "medicine_behind").match(text.lower, end) is not None
+        or load_pattern("identifiers", "medicine_before").search(text.before(start, 24)) is not None
+    )
+
+
+@functools.cache
+def _medicines() -> frozenset[str]:
+    return load_words("identifiers", "no_name_words", "medicines_like_names") | load_words("not_names", "products")
 
 
 @functools.cache

@@ -114,6 +114,13 @@ def _are_one(text: Text, words: list[Token], last: int, place: int) -> bool:
         if gap.strip(" \xa0") not in (("", ".") if is_initial else ("",)) or "\n" in gap:
             return False
         plain = words[between].plain
-        if between < place and not (plain in particles or len(plain) == 1):
+        if between < place and not (plain in particles or _is_initial(text, words[between], words[last])):
             return False
     return True
+
+
+def _is_initial(text: Text, token: Token, name: Token) -> bool:
+    """Tell whether a letter is written as the name before it, and so no word of a language: Picard à Nantes."""
+    is_dotted = text.text[token.start + 1 : token.start + 2] == "."
+    is_alike = text.text[token.start].isupper() == text.text[name.start].isupper()
+    return len(token.plain) == 1 and (is_dotted or (is_alike and token.plain.isascii()))

@@ -70,7 +70,6 @@ _ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)")
 _BEFORE_MONTH, _BEHIND_MONTH = 28, 60
 _WORD_BEHIND = re.compile(r"[\W_]*([^\W_]+)")
 _WORD_BEFORE = re.compile(r"([^\W_]+)[\W_]*$")
-_CUE_REACH, _NEAR_CUE_REACH, _LONGEST_WEEKDAY = 60, 30, 16
 
 
 @dataclass(frozen=True)

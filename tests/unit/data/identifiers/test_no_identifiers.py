@@ -1,0 +1,88 @@
+"""What looks like an identifier of a person and is none, and what of a text is no part of one."""
+
+from __future__ import annotations
+
+import pytest
+
+from medqa_cli.data.identifiers.finding import find_in_row
+
+
+def found(text: str, kind: str) -> list[str]:
+    return [text[find.start : find.end] for find in find_in_row(text, "") if find.kind == kind]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sex: F\nCity: Madison\nMy mother is 62 and has gout. Is cherry juice any good for her?",
+        "I am 34 and live near Jackson. My cough won't go away, what should I do?",
+        "I forgot Camila tablets twice this week. Am I still safe, please?",
+        "I switched from Yasmin last month and now my skin is bad. What should I do?",
+        "I am 50. My scale is the one described by Barthel and Mahoney. Is it any good for me?",
+        "My dad eats mac and cheese all day. Is that bad for his heart? Thanks",
+        "My foster mom has a sinus brady. Should she be worried?",
+        "Mia madre ha 70 anni, ho paura per lei. Grazie",
+        "My GP says my knee grade (Nguyen & Patel 2021) is two. Is that bad?",
+    ],
+)
+def test_places_medicines_and_authors_are_no_names(text: str) -> None:
+    assert found(text, "name") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Coucou, j'ai vu le docteur Lefort à Nantes pour mon dos, elle est bien ?", "Lefort"),
+        ("My back hurts since the fall on 3 May 2021, I am so tired of it. Hilsen Ingrid", "Ingrid"),
+        ("Grüezi, mein Mann Noel hat starke Kopfschmerzen. Was soll ich ihm geben?", "Noel"),
+        ("Patient was seen today.\nDecedent: Harald Olsen\nShe was 71 and lived with her son.", "Harald Olsen"),
+    ],
+)
+def test_words_around_a_name_are_no_part_of_it(text: str, name: str) -> None:
+    assert found(text, "name") == [name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I am 44 and had the old shot. The vaccine was withdrawn in March 2019. Am I safe?",
+        "My doctor gave me this link. Accessed 3 May 2022. Is it true, please?",
+        "My pump leaks. This model was sold from March 2020 to June 2021. Should I worry?",
+    ],
+)
+def test_days_of_products_and_of_pages_are_no_days_of_a_person(text: str) -> None:
+    assert found(text, "date") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "age"),
+    [
+        ("I saw Mrs. Holt today, a gracious lady of 97, with a swollen knee.", "97"),
+        ("He says he is 93 and the passport says 95. Which dose should he take?", "95"),
+        ("Permisi dok, ibu saya umur 94, she have stroke and not eat.", "94"),
+    ],
+)
+def test_an_age_is_found_in_any_wording(text: str, age: str) -> None:
+    assert age in found(text, "age")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I weigh 130 kg and my doctor won't operate before I'm at 95. How do I get there?",
+        "My pump leaks. The maker's line is 111. Should I call them today?",
+    ],
+)
+def test_a_weight_and_a_line_are_no_ages(text: str) -> None:
+    assert found(text, "age") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My son fell, GCS 15, CT neg. Repeat CT tomorrow or send him home?",
+        "My inhalers are 70 quid. Can Dr write me the cheap ones, please?",
+    ],
+)
+def test_a_street_does_not_go_on_in_the_next_sentence(text: str) -> None:
+    assert found(text, "address") == []
