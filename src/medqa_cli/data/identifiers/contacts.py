@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.labelled_codes import is_of_product
 from medqa_cli.data.identifiers.profiles import find_profiles
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.resources import load_pattern, load_words
@@ -73,6 +74,9 @@ _FIVE_FIRST = re.compile(r"\d{5}\D")
 _SENTENCE_END = re.compile(r"(?<!\bdr)(?<!\bmr)(?<!\bst)(?<!\bno)(?<!mrs)(?<!tel)(?<!ext)(?<!\bph)(?<!fax)[.!?]\s|\n")
 _CUE_REACH, _FAX_REACH, _PUBLIC_REACH, _LONG_NUMBER, _MOST_GROUPS, _FEWEST_READINGS = 45, 30, 110, 9, 6, 4
 
+_SAID, _ONLY_SAID = re.compile(r"[^\W_]+"), frozenset(("oh", "double", "triple", "treble"))
+_FEWEST_SAID, _CERTAINLY_SAID, _FEWEST_IN_WORDS = 7, 9, 4
+
 _IPV4 = re.compile(r"\d(?<![\w.].)\d{0,2}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?!\w|:[\w:])")
 
@@ -86,6 +90,8 @@ def find_contacts(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
     """
     yield from _emails(text)
     yield from find_profiles(text, is_personal=is_personal)
+    if is_personal:
+        yield from _said_phones(text)
     if text.has_long_number:
         yield from _phones(text, is_personal=is_personal)
         yield from _ips(text)
@@ -138,8 +144,33 @@ def _phones(text: Text, *, is_personal: bool) -> Iterator[Span]:
                 yield Span(start, found.end(), kind)
 
 
+def _said_phones(text: Text) -> Iterator[Span]:
+    """Yield the phone numbers whose digits are written as words: five five five, oh one one nine."""
+    words = load_words("identifiers", "digits_in_words")
+    if sum(map(words.__contains__, text.all_words)) < _FEWEST_IN_WORDS:
+        return
+    for found in _said_digits().finditer(text.lower):
+        said = _SAID.findall(found[0])
+        is_count = all(said[place] != said[place + 1] for place in range(len(said) - 1)) and "one two three" in found[0]
+        count = sum(len(each) if each.isdigit() else 1 for each in said)
+        in_words = sum(not each.isdigit() for each in said)
+        if count < _FEWEST_SAID or in_words < _FEWEST_IN_WORDS or is_count:
+            continue
+        is_certain = count >= _CERTAINLY_SAID or not _ONLY_SAID.isdisjoint(said)
+        if is_certain or load_pattern("identifiers", "said_phone").search(text.before(found.start(), 60)):
+            yield Span(*found.span(), "phone")
+
+
+@functools.cache
+def _said_digits() -> re.Pattern[str]:
+    """Return a pattern of five digits or more of which each is a word, or a group that stands between such words."""
+    words = "|".join(sorted(load_words("identifiers", "digits_in_words"), key=len, reverse=True))
+    return re.compile(rf"(?<![\w.,-])(?:{words}|\d{{1,4}})(?:[\s,.–-]{{1,3}}(?:{words}|\d{{1,4}})){{4,14}}(?!\w)")
+
+
 def _is_long(value: str) -> bool:
     """Tell whether a number is as long as that of a phone, in few groups, and none with decimals or of readings."""
+    value = value if ")" in value else value.lstrip("(")
     groups = _DIGITS.findall(value)
     if sum(map(len, groups)) < _LONG_NUMBER or len(groups) > _MOST_GROUPS or _MARKED.search(value):
         return False
@@ -164,7 +195,9 @@ def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.
         return ""
     if is_of_public(text, *found.span(), is_personal=is_personal):
         return ""
-    if load_pattern("identifiers", "other_number").search(text.before(found.start(), 18)):
+    if load_pattern("identifiers", "other_number").search(text.before(found.start(), 18)) or is_of_product(
+        text, *found.span()
+    ):
         return ""
     if pattern is _ANY_NUMBER and load_pattern("identifiers", "unit_behind").match(text.after(found.end(), 24)):
         return ""
@@ -182,7 +215,7 @@ def is_of_public(text: Text, start: int, end: int, *, is_personal: bool) -> bool
         after = _SENTENCE_END.split(after, 1)[0]
     if not load_pattern("identifiers", "public_body").search(f"{before} # {after}"):
         return False
-    return load_pattern("identifiers", "own_number").search(text.before(start, _CUE_REACH)) is None
+    return load_pattern("identifiers", "own_number").search(text.before(start, _PUBLIC_REACH)) is None
 
 
 def _ips(text: Text) -> Iterator[Span]:

@@ -155,6 +155,8 @@ def _found(text: Text, language: str, *, is_personal: bool) -> list[Span]:
         spans = [span for span in spans if not any(_is_part(span, home) for home in homes)]
         more = [*find_personal_ages(text), *find_personal_numbers(text)]
         others = [span for span in more if not _touches(span, [other for other in spans if _stands(other, span)])]
+        numbers = [span for span in others if span.kind in _NUMBERS]
+        spans = [span for span in spans if not any(_is_of_number(span, number) for number in numbers)]
         spans = [*spans, *others, *find_scored_names(text, language)]
         spans = [_without_title(text, span) if span.kind == "name" else span for span in spans]
     else:
@@ -179,10 +181,22 @@ def _stands(other: Span, span: Span) -> bool:
     It need not where it covers one of its kind, or a shorter one of a later kind, nor where both are numbers and
     it covers more: then they are one number, of which each rule saw a part.
     """
+    if span.kind in _NUMBERS and _is_of_number(other, span):
+        return False
     if span.start <= other.start and other.end <= span.end:
         is_earlier = _RANK[other.kind] < _RANK[span.kind] and not _are_numbers(other, span)
         return other.kind != span.kind and (is_earlier or other[:2] == span[:2])
     return (other.start <= span.start and span.end <= other.end) or not _are_numbers(other, span)
+
+
+def _is_of_number(other: Span, number: Span) -> bool:
+    """Tell whether what was taken for a profile is the beginning of a number, or for an address its end.
+
+    Such are the letters and the digits at the end of YYZ948 27 0329 before a line that begins with a word.
+    """
+    if other.kind == "profile":
+        return _is_part(other, number)
+    return other.kind == "address" and number.start < other.start < number.end < other.end
 
 
 def _are_numbers(*spans: Span) -> bool:

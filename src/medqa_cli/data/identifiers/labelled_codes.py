@@ -26,13 +26,30 @@ _GROUP = r"(?!\d{1,3} ?(?:y|yo|y/o|yrs?|years?|[fm]|mg|mcg|ml|kg|cm|mm|bpm|units
 _CODE = re.compile(
     r"[^\W_]+(?:[-/:][^\W_]+|\.(?=[A-Z]{0,2}\d)[^\W_]+)*(?:\(\d\))?"
     rf"(?:(?: [-/] | ){_GROUP}(?:\d{{2,}}[A-Za-z]?|[A-Z]{{1,4}}\d[A-Z\d]*|[a-z]{{1,3}}\d[a-z\d]*"
+    r"|\d(?!ML|MG|KG|CM|MM|PM|AM|HR|WK|YO|st|nd|rd|th|am|pm|hr|wk|yo)(?:[A-Z]{2,3}|[a-z]{2})(?![\w'’])"
     r"|[A-Z]{1,4} \d{2,}|[b-hj-z] \d{3,})(?:[-/.](?=\d)\w+)*)*"
     r"(?:[ -]\d(?: ?/ ?\d)?(?![\w%]|[.,:]\d| ?[a-z/-]))?"
 )
 # Letters behind the last digits: 4608995 X, 5584 486 674 VG.
-_REST = re.compile(r"[ -](?:[B-HJ-Z][A-Z]?|A(?! [a-z]))(?![\w'’-])")
+_REST = re.compile(
+    r"[ -](?:[B-HJ-Z][A-Z]?|A(?! [a-z])|A(?= (?:and|but|or|is|was|on|in|for|with|from|at)\b))(?![\w'’-])"
+)
 _SMALL_REST = re.compile(r"[ -](?!is\b|my\b)([b-hj-z][a-z]?)(?![\w'’-])")
 _USER_NAME = re.compile(r"\b(?:(?:user|screen)[ -]name|log[ -](?:in|on))\b")
+# ... and the words behind it: 448219 is my badge number, tlm749q (that's my HR number).
+_LABEL_BEHIND = re.compile(
+    r"[\"'”’)\]]?,?\s?[(\[–—-]?\s?(?:(?:(?:that['’]?s|that is|this is|it['’]?s|which is|is|was|being|as)\s)(?:the|an?)"
+    r"|(?:(?:that['’]?s|that is|this is|it['’]?s|which is|is|was|being|as)\s)?(?:my|his|her|our|their|your))\s"
+    r"((?:[^\W\d_]+[ /'’-]){0,2}[^\W\d_]+)"
+)
+# Where a label stands: the printout at the foot of the bed says.
+_PLACE_OF_LABEL = re.compile(
+    r"\b(?:at|on|in|by|above|over|under|inside) (?:the |its |my )?"
+    r"(?:foot|end|head|top|bottom|back|front|side|corner|door|edge|lid|wall)"
+    r"(?: of (?:the|my|his|her|our|a) [^\W\d_]+)?(?= (?:is|was|says|said|reads|shows|has)\b)"
+)
+# A day behind a code: C4D1 21 September.
+_LAST_GROUP, _MONTH = re.compile(r" \d{1,2}\Z"), re.compile(r" ([^\W\d_]{3,})")
 _LEADER = re.compile(r"\.{2,}|_{2,}|…+")
 _BEHIND_NUMBER = re.compile(r"\b(?:number|no|nr|id|serial|sn|is|label|sticker)\b[ .:#]{0,3}\Z")
 _TOKEN = re.compile(r"[^\W\d_]+(?:[/&'’-][^\W\d_]+)*|\d+|[^\w\s]|\n")
@@ -42,6 +59,10 @@ _ENDING = re.compile(r"\b(?:ends|ending) (?:in|with)\b")
 _CURRENCIES = frozenset("$€£₹")
 _STOPS, _LOTS = frozenset(".!?;\n"), frozenset(("lot", "batch", "lote", "lotto"))
 _PREPOSITIONS = frozenset(("at", "for", "and", "to", "by"))
+_PRODUCT_NAMED = re.compile(
+    r"\b(?:strips?|sets?|kits?|filters?|needles?|lancets?|tests?|cartridges?|masks?|tubing|pads?|gloves?|bags?|dressings?|item"
+    r"|syringes?|catheters?|batteries|cuffs?|liners?|sensors)\W{1,3}ref(?:erence)?\W{0,3}\Z"
+)
 _OF_PRODUCT, _MARK = re.compile(r"\bref(?:erence)?\W{0,3}\Z"), re.compile(r"\bREF \Z")
 _BESIDE_SERIAL = re.compile(r"\W{0,3}(?:and )?(?:s/?n|serial|lot|udi)\b")
 # Years, blood pressures, ranges, dates, versions, variants of genes, times, decimals, helplines.
@@ -107,7 +128,7 @@ def _with_labels(text: Text) -> Iterator[tuple[int, int, Label]]:
             continue
         if load_pattern("identifiers", "unit_behind").match(text.after(stop, 24)):
             continue
-        label = label_before(text.before(start, _REACH))
+        label = label_before(text.before(start, _REACH)) or _label_behind(text, stop)
         if label is None and (letters := _LEADING_LETTERS.match(value)) and is_label(letters[0].lower()):
             label = Label(letters[0].lower(), True, False)  # GMC4482190
         if label is None or is_of_product(text, start, stop):
@@ -122,6 +143,7 @@ def is_of_product(text: Text, start: int, end: int) -> bool:
     if not _OF_PRODUCT.search(text.before(start, 14)):
         return False
     is_mark = _MARK.search(text.text, max(start - 6, 0), start) is not None and not text.is_shouted
+    is_mark = is_mark or _PRODUCT_NAMED.search(text.before(start, 32)) is not None
     return is_mark or _BESIDE_SERIAL.match(text.after(end, 20)) is not None
 
 
@@ -145,18 +167,22 @@ def _code_at(text: Text, place: int) -> tuple[int, int]:
         if part[1].lower() in words or (len(part[1]) > 2 and is_label(part[1].lower())):
             end = part.start()
             break
+    last = _LAST_GROUP.search(text.text, found.start(), end)
+    if last and (month := _MONTH.match(text.lower, end)) and month[1] in months():
+        end = last.start()
     end = found.start() + len(text.text[found.start() : end].rstrip(" .-/:"))
     digits = sum(map(str.isdigit, text.text[start:end]))
     if digits >= _FEWEST_DIGITS:
-        rest = None if text.is_shouted else _REST.match(text.text, end)
-        if (
-            rest is None
-            and (small := _SMALL_REST.match(text.text, end))
-            and small[1] not in common_words() | load_words("identifiers", "short_words")
-        ):
-            rest = small
-        end = rest.end() if rest else end
+        end = with_letters(text, end)
     return start, end
+
+
+def with_letters(text: Text, end: int) -> int:
+    """Return where the letters end that stand behind the digits of a code, or the end of these: 4608995 X."""
+    rest = None if text.is_shouted else _REST.match(text.text, end)
+    if rest is None and (small := _SMALL_REST.match(text.text, end)):
+        rest = None if small[1] in common_words() | load_words("identifiers", "short_words") else small
+    return rest.end() if rest else end
 
 
 def _may_lead(text: Text, start: int, letters: str) -> bool:
@@ -192,7 +218,14 @@ def _fits(value: str, label: Label, *, is_small: bool) -> bool:
         or (amount and (len(unit) <= _LONGEST_UNIT or unit in common_words()))
     ):
         return False
-    return is_small or value.upper() == value
+    return is_small or value.upper() == value or label.word in load_words("identifiers", "user_labels")
+
+
+def _label_behind(text: Text, end: int) -> Label | None:
+    """Return the label that is said behind a code: 448219 is my badge number."""
+    found = _LABEL_BEHIND.match(text.lower, end, end + _REACH)
+    words = re.split("[ /'’-]", found[1]) if found else ()
+    return next((Label(word, True, False) for word in words if is_label(word)), None)
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -223,7 +256,7 @@ def label_before(before: str) -> Label | None:
     Args:
         before: what stands before a number, in small letters.
     """
-    before = _USER_NAME.sub("username", before)
+    before = _USER_NAME.sub("username", _PLACE_OF_LABEL.sub(" ", before))
     before = _ENDING.sub(" ", _LAST_FOUR.sub(" ending ", _NUMBER_SIGN.sub(" nr ", _LEADER.sub(":", before))))
     links, words, is_told, is_line, behind = 0, 0, False, False, ""
     for token in reversed(_TOKEN.findall(before)):

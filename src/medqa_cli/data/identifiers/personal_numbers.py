@@ -7,7 +7,12 @@ import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
-from medqa_cli.data.identifiers.labelled_codes import certain_codes, is_of_product, labelled_codes
+from medqa_cli.data.identifiers.labelled_codes import (
+    certain_codes,
+    is_of_product,
+    labelled_codes,
+    with_letters,
+)
 from medqa_cli.data.identifiers.numbers import is_iban
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import common_words
@@ -15,7 +20,8 @@ from medqa_cli.resources import load_pattern, load_words
 
 # Plates: 123 ABC, ux 65 sse, HH-KL 4482, 8KLM442, BRA2E19.
 _PLATE = (
-    r"([a-z]{1,3}(?:[ ·-]{1,2}[a-z]{1,2})?[ ·-]{0,2}\d{1,5}(?:[ -]?[a-z]{1,3})?|\d{1,4}[ -]?[a-z]{1,3}(?:[ -]?\d{1,4})?"
+    r"((?=[a-z]{1,3}\d|\d{1,3}[a-z])[a-z\d]{3,4}[ -](?=[a-z]{1,3}\d|\d{1,3}[a-z])[a-z\d]{3,4}|[a-z]{4}[ ·-]?\d{2}"
+    r"|[a-z]{1,3}(?:[ ·-]{1,2}[a-z]{1,2})?[ ·-]{0,2}\d{1,5}(?:[ -]?[a-z]{1,3})?|\d{1,4}[ -]?[a-z]{1,3}(?:[ -]?\d{1,4})?"
     r"|[a-z]{3}\d[a-z]\d\d|\d{2,3} \d{2,3})(?![\w-])"
 )
 # A codice fiscale, a CPF, a RUT, a NIR with any key, the number of a network card as Cisco writes it, an IBAN behind
@@ -83,7 +89,11 @@ def find_personal_numbers(text: Text) -> Iterator[Span]:
             yield Span(found.start(), found.start() + len(value), "account")
     for found in text.matches(_LONG_NUMBER, 0):
         if is_own(text, *found.span()):
-            yield Span(*found.span(), _kind(text, found.start()))
+            yield Span(found.start(), with_letters(text, found.end()), _kind(text, found.start()))
+    if not load_words("identifiers", "by_user_needs").isdisjoint(text.all_words):
+        for found in load_pattern("identifiers", "by_user").finditer(text.lower):
+            if not _AMOUNT.fullmatch(found[1]):
+                yield Span(*found.span(1), "account")
     for found in text.matches(_GROUPED, 0):
         is_long = sum(map(str.isdigit, found[0])) >= _FEWEST_GROUPED and not _NO_GROUPS.fullmatch(found[0])
         if is_long and is_own(text, *found.span()):

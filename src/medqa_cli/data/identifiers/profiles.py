@@ -64,6 +64,16 @@ _WORDS, _CAMEL = re.compile(r"[^\W\d_]{3,}"), re.compile(r"[a-z][A-Z]")
 _SURNAME = re.compile(r"(?:Ma?c|Fitz|De|Di|Du|La|Le|Van|Von|El|Al)[A-Z][a-z]+")
 _ENDING = re.compile(r"(?:ed|ing|ly)$")
 _AMOUNT = re.compile(r"\d+(?:st|nd|rd|th|mg|mcg|ml|yo|yr|yrs|am|pm|hrs?|weeks?|days?|x)")
+# Beside a post: the name of an account in the line above "Joined"; in a signature: blog http://...
+_POSTER_BOX = re.compile(
+    r"(?:^|(?<=\n))(?:(?:user|screen|display|nick|member)?[ -]?name|user|member|author|poster|from|by)\s?:?\s+"
+    r"(@?(?=[a-z_.-]*[\d_])[a-z\d][\w.-]{2,29})[ \t]*\n\s*(?:joined|posts?|location|registered|member since|rank|status"
+    r"|threads|messages|likes|karma|reputation|from|date|offline|online|age|reviews?|rating|topics?)\b"
+)
+_PAGE_WORDS = frozenset(("blog", "vlog", "diary", "journal", "channel", "homepage"))
+_PAGE_OF_POSTER = re.compile(
+    r"\b(?:blog|vlog|diary|journal|channel|homepage)\s?[:=–-]?\s((?:https?://|www\.)[\w.-]+\.[a-z]{2,8}/[\w./~@%-]*\w)"
+)
 _PAGE_REACH, _FEWEST_LETTERS = 90, 5
 
 
@@ -102,6 +112,7 @@ def find_profiles(text: Text, *, is_personal: bool) -> Iterator[Span]:
     if is_personal:
         yield from _personal_pages(text)
         yield from _personal_handles(text)
+        yield from _of_posters(text)
 
 
 def _personal_pages(text: Text) -> Iterator[Span]:
@@ -133,9 +144,21 @@ def _personal_handles(text: Text) -> Iterator[Span]:
     for found in _ACCOUNT_NAME.finditer(text.text):
         handle = (found["name"] or found["other"] or found["user"]).lower()
         words = _LETTERS.findall(handle)
-        is_one = "_" in handle or any(_holds_name(word) or _is_no_word(word) for word in words)
-        if words and is_one and not _is_public_handle(handle):
+        is_one = (words or any(map(str.isdigit, handle))) and (
+            "_" in handle or any(_holds_name(word) or _is_no_word(word) for word in words)
+        )
+        if is_one and not _is_public_handle(handle):
             yield Span(*found.span("other" if found["other"] else 0), "profile")
+
+
+def _of_posters(text: Text) -> Iterator[Span]:
+    """Yield the names in the boxes beside posts, and the pages that stand behind "blog": Name: colin-morgan-23."""
+    if "\n" in text.text:
+        for found in _POSTER_BOX.finditer(text.lower):
+            yield Span(*found.span(1), "profile")
+    if "." in text.text and not _PAGE_WORDS.isdisjoint(text.all_words):
+        for found in _PAGE_OF_POSTER.finditer(text.lower):
+            yield Span(*found.span(1), "profile")
 
 
 def _is_handle(value: str, *, by_its_form: bool) -> bool:

@@ -91,6 +91,56 @@ def test_numbers_ages_and_places_are_found_however_people_write_them(text: str, 
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        # Names of users in lists of who looked, and staff numbers with the word behind.
+        ("Scan opened by kw_7c2210 at night, my sister was asleep.", "kw_7c2210"),
+        ("My aunt's chart was printed by hjr47, I never agreed.", "hjr47"),
+        ("My rash form went to qpd318z (that's my payroll ID) by mistake.", "qpd318z"),
+        ("My knee hurts. 660913 is my badge number.", "660913"),
+        ("My mother asked again, chaperone ID wbx39 was there.", "wbx39"),
+        # Letters behind long numbers, groups that begin with a digit, codes that begin as those of vitamins or cells.
+        ("My wife's armband says 7719402 A and not her name.", "7719402 A"),
+        ("My implant, serial no. K40177 3PX, beeps at night.", "K40177 3PX"),
+        ("My son's screen (card B129936-T) came back.", "B129936-T"),
+        ("Her licence on the door says D362-9917-4405, my mother trusts her.", "D362-9917-4405"),
+        ("My dad is ill. Insurance / ID: WWK277 61 4490\nMeds at school: none", "WWK277 61 4490"),
+        ("My mum got the wrong drug, the printout at the head of the bed says 418-22-90.", "418-22-90"),
+        # Plates of other forms.
+        ("My husband drove off (plate TRWK 38) and had a seizure.", "TRWK 38"),
+        ("My dad still needs his lorry (reg. 4KD T7M) with sleep apnea.", "4KD T7M"),
+        # Phones: said in words, of who called, with a word for the place before it.
+        ("My gran fell. Ring me, it's six six four, oh two two nine.", "six six four, oh two two nine"),
+        ("My son coughs. Work: 07-41 33 26", "07-41 33 26"),
+        ('My mom got a call from a "Medicare adviser", from 050 771 2203.', "050 771 2203"),
+        # Boxes beside posts, and the blog of a signature.
+        ("Name: tessa-vale-41\nPosts: 12\nMy foot burns on metformin.", "tessa-vale-41"),
+        ("My asthma is bad. | blog http://www.lakehealth.example/tessa", "http://www.lakehealth.example/tessa"),
+        ("My nurse found me online (she's tessa.rn.41 there) after my surgery.", "tessa.rn.41"),
+    ],
+)
+def test_numbers_and_accounts_are_found_with_their_word_behind_or_in_odd_forms(text: str, value: str) -> None:
+    assert value in [value for _, value in found(text)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My strips, art. no. 12.305.660, came late.",
+        "My kit (ref 406233) is positive.",
+        "My needle is item 7719-903004, too long for my belly.",
+        "My earplugs are to ASTM F3101-22, my tinnitus is worse.",
+        "My pain was six, seven, eight, seven, six, five, four, eight.",
+        "My son took one two three four five six seven eight pills.",
+        "My son ate a plate 12 peas and vomited.",
+        "My rash is gone, I took B12 1000 and D3 5000 and my CD4 350 is fine.",
+    ],
+)
+def test_numbers_of_products_and_counts_stay(text: str) -> None:
+    assert not found(text)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "Im Harn zu Steinen; auch im Blut Kristalle.",
