@@ -112,6 +112,7 @@ _FRENCH_STREET = with_capitals(
 _LONGEST = 160
 _AMOUNT = re.compile(r"\s?(?:mg|ml|kg|cm|mm|days?|weeks?|months?|years?|hours?|times|points?|tablets?|pills?)\b")
 _LETTERS = re.compile(r"(?<!\d)[^\W\d_]{2,}(?!\d)")
+_DUTCH_CODE = re.compile(r"(?<!\d)\d{4}\s?[A-Za-z]{2}\b")
 _COMMA, _PLAIN_WORD = re.compile(r"\s?,\s"), re.compile(r"[^\W\d_]{3,}")
 _NEXT_WORD = re.compile(r"\s([^\W\d_]{3,})")
 
@@ -216,7 +217,7 @@ def has_coded_town_behind(text: Text, end: int) -> bool:
 
 def _are_places(value: str, *, is_coded: bool = False) -> bool:
     """Tell whether no word of a town is one that no town has: of medicine, or of the language where no code tells."""
-    words = [word.lower() for word in _LETTERS.findall(value)]
+    words = [word.lower() for word in _LETTERS.findall(_DUTCH_CODE.sub(" ", value) if is_coded else value)]
     none = load_words("identifiers", "no_towns", *([] if is_coded else ["common", "months_and_days"]))
     if any(word in none or is_medicine(word) for word in words):
         return False

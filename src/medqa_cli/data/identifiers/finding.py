@@ -19,6 +19,7 @@ from medqa_cli.data.identifiers.contacts import SPELLED_AT, find_contacts
 from medqa_cli.data.identifiers.dates import find_dates
 from medqa_cli.data.identifiers.finds import Find, Span
 from medqa_cli.data.identifiers.home_addresses import address_behind
+from medqa_cli.data.identifiers.name_fields import find_names_in_fields
 from medqa_cli.data.identifiers.name_scores import find_scored_names
 from medqa_cli.data.identifiers.names import find_names, repeated
 from medqa_cli.data.identifiers.numbers import find_numbers
@@ -157,7 +158,7 @@ def _found(text: Text, language: str, *, is_personal: bool) -> list[Span]:
         others = [span for span in more if not _touches(span, [other for other in spans if _stands(other, span)])]
         numbers = [span for span in others if span.kind in _NUMBERS]
         spans = [span for span in spans if not any(_is_of_number(span, number) for number in numbers)]
-        spans = [*spans, *others, *find_scored_names(text, language)]
+        spans = [*spans, *others, *find_scored_names(text, language), *find_names_in_fields(text)]
         spans = [_without_title(text, span) if span.kind == "name" else span for span in spans]
     else:
         spans += find_certain_numbers(text)

@@ -86,3 +86,49 @@ def test_a_weight_and_a_line_are_no_ages(text: str) -> None:
 )
 def test_a_street_does_not_go_on_in_the_next_sentence(text: str) -> None:
     assert found(text, "address") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("OP NOTE\nsurgeon: wilcock\nclinic code 12\nThe patient was seen after her fall.", "wilcock"),
+        ("CAMP FORM\nMy daughter has asthma.\nParent: Gerda Holm    Cell: 555 0123", "Gerda Holm"),
+        ("Her potassium was 6.1, phoned to RN Bell, read back.", "Bell"),
+        ("NAME\tDOB\tUNIT\nMoller, Hanna\t3.1.1938\t4 West\nPatient slept well last night.", "Moller, Hanna"),
+        ("The rash on Bianca's neck is back and she can't sleep. What should we do?", "Bianca"),
+        ("Please disregard my last note about the patient. Mbatshazwa", "Mbatshazwa"),
+        ("I will call you about your labs at noon. i. horton, np", "i. horton"),
+    ],
+)
+def test_a_name_is_found_in_its_field_whatever_its_letters(text: str, name: str) -> None:
+    assert name in found(text, "name")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Provider: same as last time\nMy mother is tired and pale. What should I do?",
+        "I have a cough.\nFrom: Monday\nTo: Friday\nWhat should I do, please?",
+        "My husband snores and I can't sleep. Advice",
+        "My mother takes two pills a day. Is that too much? Metformin",
+    ],
+)
+def test_other_values_of_fields_and_last_words_are_no_names(text: str) -> None:
+    assert found(text, "name") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        (
+            "Paziente: Rossi, Carla\nResidente: Canale Verdi, 41, 96100 Ferrara\nLa mia mamma ha tosse.",
+            "Canale Verdi, 41",
+        ),
+        (
+            "My aunt lives at Urbanización Las Flores 82, 42967 Soria. She fell last night.",
+            "Urbanización Las Flores 82",
+        ),
+    ],
+)
+def test_streets_of_more_words_are_found(text: str, address: str) -> None:
+    assert any(address in value for value in found(text, "address"))
