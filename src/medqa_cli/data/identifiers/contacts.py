@@ -75,7 +75,7 @@ _SENTENCE_END = re.compile(r"(?<!\bdr)(?<!\bmr)(?<!\bst)(?<!\bno)(?<!mrs)(?<!tel
 _CUE_REACH, _FAX_REACH, _PUBLIC_REACH, _LONG_NUMBER, _MOST_GROUPS, _FEWEST_READINGS = 45, 30, 110, 9, 6, 4
 
 _SAID, _ONLY_SAID = re.compile(r"[^\W_]+"), frozenset(("oh", "double", "triple", "treble"))
-_FEWEST_SAID, _CERTAINLY_SAID, _FEWEST_IN_WORDS = 7, 9, 4
+_FEWEST_SAID, _CERTAINLY_SAID, _FEWEST_IN_WORDS = 7, 9, 3
 
 _IPV4 = re.compile(r"\d(?<![\w.].)\d{0,2}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?!\w|:[\w:])")

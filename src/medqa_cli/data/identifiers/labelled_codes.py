@@ -48,6 +48,10 @@ _PLACE_OF_LABEL = re.compile(
     r"(?:foot|end|head|top|bottom|back|front|side|corner|door|edge|lid|wall)"
     r"(?: of (?:the|my|his|her|our|a) [^\W\d_]+)?(?= (?:is|was|says|said|reads|shows|has)\b)"
 )
+_UNDER = re.compile(
+    r"\b(?:book(?:ed|ing)|reserv(?:ed|ation)|filed|logged|registered|listed|saved|recorded|appointment|ticket|case|file|complaint"
+    r"|report(?:ed)?|order(?:ed)?)(?: [^\W\d_]+){0,2} (?:under|as)(?: (?:the|no|nr|number|code|ref)\b\.?)?\s\Z"
+)
 # A day behind a code: C4D1 21 September.
 _LAST_GROUP, _MONTH = re.compile(r" \d{1,2}\Z"), re.compile(r" ([^\W\d_]{3,})")
 _LEADER = re.compile(r"\.{2,}|_{2,}|…+")
@@ -256,7 +260,7 @@ def label_before(before: str) -> Label | None:
     Args:
         before: what stands before a number, in small letters.
     """
-    before = _USER_NAME.sub("username", _PLACE_OF_LABEL.sub(" ", before))
+    before = _USER_NAME.sub("username", _UNDER.sub(" reference:", _PLACE_OF_LABEL.sub(" ", before)))
     before = _ENDING.sub(" ", _LAST_FOUR.sub(" ending ", _NUMBER_SIGN.sub(" nr ", _LEADER.sub(":", before))))
     links, words, is_told, is_line, behind = 0, 0, False, False, ""
     for token in reversed(_TOKEN.findall(before)):
