@@ -113,6 +113,7 @@ def test_numbers_ages_and_places_are_found_however_people_write_them(text: str, 
         # Plates of other forms.
         ("My husband drove off (plate TRWK 38) and had a seizure.", "TRWK 38"),
         ("My dad still needs his lorry (reg. 4KD T7M) with sleep apnea.", "4KD T7M"),
+        ("My van, a blue one, DX17 PLK, hit a wall and my neck hurts.", "DX17 PLK"),
         # Phones: said in words, of who called, with a word for the place before it.
         ("My gran fell. Ring me, it's six six four, oh two two nine.", "six six four, oh two two nine"),
         ("My son coughs. Work: 07-41 33 26", "07-41 33 26"),
@@ -120,6 +121,7 @@ def test_numbers_ages_and_places_are_found_however_people_write_them(text: str, 
         ("My foot is numb, cell: seven one two 555 0153", "seven one two 555 0153"),
         ("Phone 1: 555 0153. My leg is swollen.", "555 0153"),
         ("Hi all, softspine73 here, my neck is stuck.", "softspine73"),
+        ("I've posted this as GoutyGerald before, my joints hurt.", "GoutyGerald"),
         # Boxes beside posts, and the blog of a signature.
         ("Name: tessa-vale-41\nPosts: 12\nMy foot burns on metformin.", "tessa-vale-41"),
         ("My asthma is bad. | blog http://www.lakehealth.example/tessa", "http://www.lakehealth.example/tessa"),
