@@ -95,7 +95,7 @@ def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:
             homes = [span for span in spans[field] if span.kind == "address"]
             dates = [date for date in dates if not any(_is_part(date, home) for home in homes)]
             others = [span for span in spans[field] if not any(_is_part(span, date) for date in dates)]
-            spans[field] = _apart([*others, *dates])
+            spans[field] = _apart([*(_before_date(text, span, dates) for span in others), *dates])
     if not any(spans.values()):
         return ()
     names = frozenset(
@@ -202,6 +202,14 @@ def _is_of_number(other: Span, number: Span) -> bool:
 
 def _are_numbers(*spans: Span) -> bool:
     return _NUMBERS.issuperset(span.kind for span in spans)
+
+
+def _before_date(text: Text, span: Span, dates: Iterable[Span]) -> Span:
+    """Return a number without the words that belong to the date behind it: H-0747 el 10 de marzo."""
+    for date in dates if span.kind in _NUMBERS else ():
+        if span.start < date.start < span.end and not any(map(str.isdigit, text.text[date.start : span.end])):
+            span = span._replace(end=span.start + len(text.text[span.start : date.start].rstrip()))
+    return span
 
 
 def _is_part(span: Span, other: Span) -> bool:

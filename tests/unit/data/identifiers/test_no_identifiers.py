@@ -132,3 +132,8 @@ def test_other_values_of_fields_and_last_words_are_no_names(text: str) -> None:
 )
 def test_streets_of_more_words_are_found(text: str, address: str) -> None:
     assert any(address in value for value in found(text, "address"))
+
+
+def test_a_date_behind_a_code_is_found_with_its_article() -> None:
+    text = "Dra. Soto: me pusieron el Holter n.º H-0747 el 10 de marzo de 2023 y me ha salido un sarpullido."
+    assert any("10 de marzo de 2023" in value for value in found(text, "date"))
