@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import medqa_cli
@@ -43,6 +44,16 @@ def test_the_files_and_names_of_the_page_exist() -> None:
     assert rows.count("\n| ") > 30
     # ``ask`` and the like are commands, not names in a file; they begin no row's second cell.
     assert missing("\n".join(row.split(" | ", 1)[-1] for row in rows.splitlines())) == []
+
+
+def test_every_name_that_stands_for_several_files_is_in_its_table() -> None:
+    names = Counter(path.name for path in PACKAGE.rglob("*.py") if not path.name.startswith("__"))
+    table = PAGE.partition("Some names of files")[2].partition("## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+\.py)` \| (.*) \|$", table, re.MULTILINE))
+    assert set(rows) == {name for name, count in names.items() if count > 1}
+    for name, row in rows.items():
+        folders = [f"{path.parent.relative_to(PACKAGE)}/" for path in PACKAGE.rglob(name) if path.parent != PACKAGE]
+        assert {quoted for quoted in _QUOTED.findall(row) if quoted.endswith("/")} == set(folders), name
 
 
 def test_a_wrong_file_and_a_wrong_name_are_found() -> None:
