@@ -30,12 +30,15 @@ _PLACE = "place"  # of model_labels.yaml
 _SIGN = re.compile(r"[^A-Z0-9]")
 _EDGES = " \t\n\r\xa0,;:!?\"'’“”<>|*"
 _WORD = re.compile(r"[^\W\d_]+")
+_DIGIT = re.compile(r"\d")
 _FULL_STOP = re.compile(r"(?<![\s.][^\W\d_])(?<!\A[^\W\d_])\.$")
 _LONG_WORD = re.compile(r"[a-z]{4,}")
 _AGE = re.compile(r"(?<!\d)(?:9\d|1[01]\d|12[0-5])(?!\d)")
 _FEWEST_DIGITS = 5  # of a phone number
-# What is put for these changes all letters and digits, so that they may cover finds of other kinds.
-_CHANGED_AS_A_WHOLE = frozenset(("email", "address", "record", "device", "account"))
+# What is put for these changes all digits, so that they may cover finds of other kinds; names only the first one, since
+# the others keep words of streets, and letters with accents.
+_CHANGED_AS_A_WHOLE = ("email", "address", "record", "device", "account")
+_OF_DIGITS = frozenset(("phone", "fax", "record", "device", "account", "ip", "age"))
 _JOINED = ("name", "address")
 
 
@@ -102,7 +105,7 @@ class ModelSearch:
         """Return what identifies a person in texts that belong together, by their names; as of ``find_in_texts``.
 
         Finds that overlap and are of one kind are one, over both. Of two kinds that of the rules stays, and the model's
-        is cut at it; but a longer find of the model is whole where what is put for it changes each letter and digit.
+        is cut at it; but a longer find of the model is whole where what is put for it changes the other as well.
         """
         by_rules = find_in_texts(named)
         known = self._known
@@ -228,6 +231,7 @@ def _joined(text: str, own: Sequence[Span], others: Sequence[Span]) -> list[_Joi
             for each in touched
             if span.kind in _CHANGED_AS_A_WHOLE
             and span.kind != each.span.kind
+            and (each.span.kind != "name" or span.kind == "email")
             and span.start <= each.span.start
             and each.span.end <= span.end
             and _signs(text, each.span) != _signs(text, span)
@@ -240,7 +244,14 @@ def _joined(text: str, own: Sequence[Span], others: Sequence[Span]) -> list[_Joi
                 max([piece.end, *(each.span.end for each in same)]),
                 span.kind,
             )
-            if not _signs(text, piece) or any(_signs(text, each.span) == _signs(text, whole) for each in same):
+            is_left_over = (
+                piece[:2] != span[:2] and span.kind in _OF_DIGITS and not _DIGIT.search(text[slice(*piece[:2])])
+            )
+            if (
+                is_left_over
+                or not _signs(text, piece)
+                or any(_signs(text, each.span) == _signs(text, whole) for each in same)
+            ):
                 continue
             gone = {*same, *(each for each in covered if _touch(whole, each.span))}
             found = [each for each in found if each not in gone]

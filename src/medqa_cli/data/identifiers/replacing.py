@@ -176,6 +176,8 @@ class StandIns:
 
     def _phone(self, value: str) -> str:
         digits = [c for c in value if c.isdecimal()]
+        if not digits:
+            return self._signs(value)
         if len(digits) in (_NANP_DIGITS, _NANP_DIGITS + 1) and (len(digits) == _NANP_DIGITS or digits[0] == "1"):
             made = f"{self._draw.randint(201, 989)}55501{self._draw.randint(0, 99):02}"
             made = "1" * (len(digits) > _NANP_DIGITS) + made

@@ -149,6 +149,24 @@ def test_of_two_kinds_the_rules_find_stays_and_the_models_is_cut(found: Found) -
     ]
 
 
+def test_what_is_left_of_a_number_that_the_rules_find_is_no_find_of_the_model(found: Found) -> None:
+    text = "It is Fax: 212-555-0199 and MRN 1234567 qurolm."
+    rules = {"fax": "212-555-0199", "record": "1234567"}
+    both = [("fax", "212-555-0199", False), ("record", "1234567", False)]
+    assert found(text, {"Fax: 212-555-0199": "PHONE", "MRN 1234567": "PHONE"}, **rules) == both
+
+
+@pytest.mark.parametrize("label", ["ADDRESS", "MRN"])
+def test_a_name_that_the_rules_find_is_no_part_of_an_address_or_a_number_of_the_model(found: Found, label: str) -> None:
+    """What is put for an address keeps words of streets: Georgia Brooks would stay."""
+    kind = {"ADDRESS": "address", "MRN": "record"}[label]
+    text = "It is Georgia Brooks, 1213 Elm Street."
+    assert found(text, {"Georgia Brooks, 1213 Elm Street": label}, name="Georgia Brooks") == [
+        ("name", "Georgia Brooks", False),
+        (kind, "1213 Elm Street", True),
+    ]
+
+
 def test_first_and_last_name_side_by_side_are_one_find(found: Found) -> None:
     labels = {"Xanvu": "GIVENNAME", "Qurolm": "SURNAME"}
     assert found("Then Xanvu Qurolm fell", labels) == [("name", "Xanvu Qurolm", True)]
