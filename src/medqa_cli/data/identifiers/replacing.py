@@ -252,7 +252,9 @@ class StandIns:
 
 @functools.cache
 def _stand_in_names() -> list[str]:
-    return sorted(name for name in certain_names() & first_names() if 3 < len(name) < 9 and name.isascii())
+    return sorted(
+        name for name in certain_names() & first_names() if 3 < len(name) < 9 and name.isascii() and name.isalpha()
+    )
 
 
 @functools.cache
