@@ -16,7 +16,7 @@ from medqa_cli.data.normalize import without_accents
 from medqa_cli.data.ranking import SMALL
 from medqa_cli.data.reading.cells import parse_exchange
 from medqa_cli.data.speakers import ASSISTANT, SYSTEM, USER, marks, persons, role_of
-from medqa_cli.resources import load_pattern, load_yaml
+from medqa_cli.resources import compiled, load_pattern, load_yaml
 
 
 def test_languages_have_lower_case_letters_and_words_of_their_own() -> None:
@@ -262,3 +262,9 @@ def test_abbreviations_are_small_words_without_their_last_full_stop() -> None:
         for word in words.split():
             assert word == unicodedata.normalize("NFC", word).lower()
             assert not word.endswith(".")
+
+
+def test_a_name_in_an_expression_stands_for_the_words_of_its_table_the_longer_ones_first() -> None:
+    pattern = compiled("identifiers", "<digits_in_words>")
+    assert [found[0] for found in pattern.finditer("seventeen one")] == ["seventeen", "one"]
+    assert pattern.fullmatch("eleventeen") is None

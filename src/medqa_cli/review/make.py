@@ -5,7 +5,6 @@ The page of a rater is one file without any network request, which holds texts a
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -23,7 +22,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, atomic_path, read_json, write_json
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME
-from medqa_cli.resources import template_environment
+from medqa_cli.resources import policy_hash, template_environment
 from medqa_cli.review.criteria import Form, load_form
 from medqa_cli.review.draw import Contest, Question, contests, deal, order, questions_with_answers, sides
 from medqa_cli.review.judgments import KEY_NAME, Key, Pair, read_key
@@ -64,7 +63,7 @@ def make_page(review: str, rater: str, shown: Sequence[Shown], form: Form) -> st
     environment = template_environment(
         lambda value: console.printable(value) if type(value) is str else value, autoescape=True
     )
-    environment.globals |= {"filled": _filled, "sha256": _sha256}
+    environment.globals |= {"filled": _filled, "policy_hash": policy_hash}
     return environment.get_template("review.html.j2").render(
         language=form.language,
         direction="rtl" if form.language.partition("-")[0] in _FROM_THE_RIGHT else "ltr",
@@ -82,11 +81,6 @@ def make_page(review: str, rater: str, shown: Sequence[Shown], form: Form) -> st
 def _filled(text: str, **values: object) -> str:
     """Fill the gaps ``{name}`` of a text; others stay."""
     return re.sub(r"\{(\w+)\}", lambda gap: str(values.get(gap[1], gap[0])), text)
-
-
-def _sha256(text: str) -> str:
-    """Return what a Content-Security-Policy allows an inline element by (CSP level 3, section 8.3)."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import functools
-import hashlib
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -21,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from medqa_cli.answering.generate import NOTICE
 from medqa_cli.config.schema import Config
-from medqa_cli.resources import template_environment
+from medqa_cli.resources import policy_hash, template_environment
 from medqa_cli.serving.feedback import Feedback
 from medqa_cli.serving.guard import CLOSED, Guard
 from medqa_cli.serving.prometheus import TYPE, Metrics
@@ -245,8 +243,7 @@ class Page:
         for kind in ("script", "style"):
             self.policy += f"; {kind}-src"
             for element in re.findall(rf"<{kind}>(.*?)</{kind}>", self.text, re.DOTALL):
-                digest = hashlib.sha256(element.encode()).digest()
-                self.policy += f" 'sha256-{base64.b64encode(digest).decode()}'"
+                self.policy += f" '{policy_hash(element)}'"
 
 
 class _Streamed(StreamingResponse):

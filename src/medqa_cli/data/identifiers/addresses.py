@@ -130,7 +130,11 @@ def _parts(text: Text) -> Iterator[tuple[int, int]]:
         for start, end in text.numbers:
             if text.lower[end : end + 1].isspace() or text.lower[end + 1 : end + 2].isspace():
                 match = _pattern("clear_street").match(text.lower, start)
-                if match and _has_context(text, *match.span()):
+                # Words around say that somebody lives there, or a postcode follows.
+                if match and (
+                    load_pattern("identifiers", "lives").search(text.before(start, 60))
+                    or _CODE.search(text.after(match.end(), 45))
+                ):
                     yield match.span()
     yield from _of_any_street(text)
     if "home_words" in text.tables:
@@ -146,7 +150,9 @@ def _parts(text: Text) -> Iterator[tuple[int, int]]:
             if match[1].upper() in load_words("identifiers", "uk_areas"):
                 yield match.span()
     if text.has_long_number:
-        if any(_is_zip(text.lower, start, end) for start, end in text.numbers):
+        # A number that may be a code behind the name of a state.
+        zips = (start for start, end in text.numbers if end - start == _ZIP_DIGITS)
+        if any(text.text[start - 1 : start].isspace() and text.text[start - 2] not in "0123456789" for start in zips):
             for match in text.matches(_pattern("to_zip"), 0, small=True):
                 yield match.span()
         if any(map(text.lower.__contains__, _ENDINGS)):
@@ -187,17 +193,6 @@ def _of_any_street(text: Text) -> Iterator[tuple[int, int]]:
         before = _WORDS_BEFORE.search(text.text, max(start - 40, 0), start) if behind else None
         if before and behind:
             yield before.start(), behind.end()
-
-
-def _is_zip(lower: str, start: int, end: int) -> bool:
-    """Tell whether a number may be a code behind the name of a state."""
-    return end - start == _ZIP_DIGITS and lower[start - 1 : start].isspace() and lower[start - 2] not in "0123456789"
-
-
-def _has_context(text: Text, start: int, end: int) -> bool:
-    """Tell whether words around say that somebody lives there, or a postcode follows."""
-    before = load_pattern("identifiers", "lives").search(text.before(start, 60))
-    return bool(before) or bool(_CODE.search(text.after(end, 45)))
 
 
 def _is_public(text: Text, start: int, end: int, *, is_personal: bool) -> bool:

@@ -5,7 +5,6 @@ Addresses and numbers of the public (helplines, institutes, clearing houses) sta
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import re
 from collections.abc import Iterator
@@ -102,7 +101,11 @@ def find_contacts(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
 def _emails(text: Text) -> Iterator[Span]:
     patterns = [_EMAIL] if "@" in text.text else []
     is_spelled = any(map(text.lower.__contains__, SPELLED_AT)) or (bool(patterns) and "@)" in text.text)
-    if is_spelled or ("at_words" in text.tables and "mail_words" in text.tables and _at_mail().search(text.lower)):
+    if is_spelled or (
+        "at_words" in text.tables
+        and "mail_words" in text.tables
+        and load_pattern("identifiers", "at_mail", re.NOFLAG).search(text.lower)
+    ):
         patterns.append(_SPELLED_EMAIL)
     for pattern in patterns:
         place = 0
@@ -120,15 +123,6 @@ def _emails(text: Text) -> Iterator[Span]:
             place = found.end()
             if not load_pattern("identifiers", "public_mail").search(f"{found['local']}@{domain}"):
                 yield Span(*found.span(), "email")
-
-
-@functools.cache
-def _at_mail() -> re.Pattern[str]:
-    """Return a pattern that each address has whose "at" is written as a word: "at gmail", "at mail dot"."""
-    words = "|".join(sorted(load_words("identifiers", "mail_words")))
-    return re.compile(
-        rf"\b(?:at|arroba|chiocciola|arobase)\s?(?:{words}|[\w.-]+\s?(?:[(\[{{<]|(?:dot|punkt|p[uo]nto)\b))"
-    )
 
 
 def _phones(text: Text, *, is_personal: bool) -> Iterator[Span]:
@@ -149,7 +143,7 @@ def _said_phones(text: Text) -> Iterator[Span]:
     words = load_words("identifiers", "digits_in_words")
     if sum(map(words.__contains__, text.all_words)) < _FEWEST_IN_WORDS:
         return
-    for found in _said_digits().finditer(text.lower):
+    for found in load_pattern("identifiers", "said_digits", re.NOFLAG).finditer(text.lower):
         said = _SAID.findall(found[0])
         is_count = all(said[place] != said[place + 1] for place in range(len(said) - 1)) and "one two three" in found[0]
         count = sum(len(each) if each.isdigit() else 1 for each in said)
@@ -159,13 +153,6 @@ def _said_phones(text: Text) -> Iterator[Span]:
         is_certain = count >= _CERTAINLY_SAID or not _ONLY_SAID.isdisjoint(said)
         if is_certain or load_pattern("identifiers", "said_phone").search(text.before(found.start(), 60)):
             yield Span(*found.span(), "phone")
-
-
-@functools.cache
-def _said_digits() -> re.Pattern[str]:
-    """Return a pattern of five digits or more of which each is a word, or a group that stands between such words."""
-    words = "|".join(sorted(load_words("identifiers", "digits_in_words"), key=len, reverse=True))
-    return re.compile(rf"(?<![\w.,-])(?:{words}|\d{{1,4}})(?:[\s,.–-]{{1,3}}(?:{words}|\d{{1,4}})){{4,14}}(?!\w)")
 
 
 def _is_long(value: str) -> bool:

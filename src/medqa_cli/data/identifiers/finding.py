@@ -93,8 +93,8 @@ def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:
         if dates:
             # Flat 2/19, Elm Road is no day, 2023-05-12 14:30 no number of a phone.
             homes = [span for span in spans[field] if span.kind == "address"]
-            dates = [date for date in dates if not any(_is_part(date, home) for home in homes)]
-            others = [span for span in spans[field] if not any(_is_part(span, date) for date in dates)]
+            dates = [date for date in dates if not any(date.is_part_of(home) for home in homes)]
+            others = [span for span in spans[field] if not any(span.is_part_of(date) for date in dates)]
             spans[field] = _apart([*(_before_date(text, span, dates) for span in others), *dates])
     if not any(spans.values()):
         return ()
@@ -153,9 +153,9 @@ def _found(text: Text, language: str, *, is_personal: bool) -> list[Span]:
     spans += [*find_addresses(text, is_personal=is_personal), *find_names(text, is_personal=is_personal)]
     if is_personal:
         homes = [span for span in spans if span.kind == "address"]
-        spans = [span for span in spans if not any(_is_part(span, home) for home in homes)]
+        spans = [span for span in spans if not any(span.is_part_of(home) for home in homes)]
         more = [*find_personal_ages(text), *find_personal_numbers(text)]
-        others = [span for span in more if not _touches(span, [other for other in spans if _stands(other, span)])]
+        others = [span for span in more if not any(span.touches(other) and _stands(other, span) for other in spans)]
         numbers = [span for span in others if span.kind in _NUMBERS]
         spans = [span for span in spans if not any(_is_of_number(span, number) for number in numbers)]
         spans = [*spans, *others, *find_scored_names(text, language), *find_names_in_fields(text)]
@@ -196,7 +196,7 @@ def _is_of_number(other: Span, number: Span) -> bool:
     Such are the letters and the digits at the end of YYZ948 27 0329 before a line that begins with a word.
     """
     if other.kind == "profile":
-        return _is_part(other, number)
+        return other.is_part_of(number)
     return other.kind == "address" and number.start < other.start < number.end < other.end
 
 
@@ -210,14 +210,6 @@ def _before_date(text: Text, span: Span, dates: Iterable[Span]) -> Span:
         if span.start < date.start < span.end and not any(map(str.isdigit, text.text[date.start : span.end])):
             span = span._replace(end=span.start + len(text.text[span.start : date.start].rstrip()))
     return span
-
-
-def _is_part(span: Span, other: Span) -> bool:
-    return other.start <= span.start and span.end <= other.end and other[:2] != span[:2]
-
-
-def _touches(span: Span, others: Iterable[Span]) -> bool:
-    return any(span.start < other.end and other.start < span.end for other in others)
 
 
 def _apart(spans: Iterable[Span]) -> list[Span]:

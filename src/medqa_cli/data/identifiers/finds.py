@@ -32,6 +32,14 @@ class Span(NamedTuple):
     end: int
     kind: str
 
+    def touches(self, other: Span) -> bool:
+        """Tell whether the two have a character in common."""
+        return self.start < other.end and other.start < self.end
+
+    def is_part_of(self, other: Span) -> bool:
+        """Tell whether all of this lies in the other, which has more."""
+        return other.start <= self.start and self.end <= other.end and other[:2] != self[:2]
+
 
 class Find(NamedTuple):
     """A part of a row that identifies a person: characters of ``field`` (question or answer), ``end`` excluded.

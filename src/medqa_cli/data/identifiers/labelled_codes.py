@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import all_names, common_words, months
+from medqa_cli.data.identifiers.word_tables import all_names, common_words, months, typing_errors
 from medqa_cli.resources import load_pattern, load_words
 
 # The signs of a code to the left of a digit: the letters of XEA912044381, the part before a colon in 20:C2277000.
@@ -98,18 +98,12 @@ class Label(NamedTuple):
 def certain_codes(text: Text) -> Iterator[tuple[int, int]]:
     """Yield the places of the codes whose label stands right before them and tells enough in a text about anybody."""
     labels = load_words("identifiers", "certain_labels")
-    if labels.isdisjoint(text.all_words) or not _beside_certain().search(text.lower):
+    beside = load_pattern("identifiers", "beside_certain_label", re.NOFLAG)
+    if labels.isdisjoint(text.all_words) or not beside.search(text.lower):
         return
     for start, end, label in _with_labels(text):
         if label.word in labels and label.is_near and sum(map(str.isdigit, text.text[start:end])) >= _FEWEST_CERTAIN:
             yield start, end
-
-
-@functools.cache
-def _beside_certain() -> re.Pattern[str]:
-    """Return a pattern that each text has in which a code stands right behind one of the certain labels."""
-    words = "|".join(sorted(load_words("identifiers", "certain_labels")))
-    return re.compile(rf"\b(?:{words})\b\W{{0,4}}(?:[^\W\d]{{1,8}}\W{{1,3}}){{0,3}}[^\W\d]{{0,12}}\W?\d")
 
 
 def labelled_codes(text: Text) -> Iterator[tuple[int, int]]:
@@ -245,13 +239,9 @@ def is_label(word: str) -> bool:
 
 @functools.cache
 def _mistyped_labels() -> frozenset[str]:
-    """Return likely typing errors in longer labels: a letter too few or twice, or two that are swapped."""
-    found = set()
-    for word in load_words("identifiers", "far_labels", "near_labels"):
-        for place in range(1, len(word)) if len(word) >= _SHORTEST_MISTYPED else ():
-            swapped = word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :]
-            found |= {word[:place] + word[place + 1 :], word[:place] + word[place - 1 :], swapped}
-    return frozenset(found) - common_words() - all_names()
+    """Return likely typing errors in longer labels."""
+    long = (word for word in load_words("identifiers", "far_labels", "near_labels") if len(word) >= _SHORTEST_MISTYPED)
+    return frozenset().union(*map(typing_errors, long)) - common_words() - all_names()
 
 
 def label_before(before: str) -> Label | None:

@@ -133,7 +133,7 @@ class ModelSearch:
         )
         for field, text in texts.items() if names else ():
             joined = found[field]
-            again = (span for span in repeated(text, names) if not any(_touch(span, each.span) for each in joined))
+            again = (span for span in repeated(text, names) if not any(span.touches(each.span) for each in joined))
             found[field] = sorted([*joined, *(_Joined(span, by_model=True) for span in again)])
         return tuple(
             Find(field, *each.span, by_model=each.by_model) for field, joined in found.items() for each in joined
@@ -224,7 +224,7 @@ def _joined(text: str, own: Sequence[Span], others: Sequence[Span]) -> list[_Joi
     """Join finds of the rules with those of a model, as of ``ModelSearch.find``; in the order of the text."""
     found = [_Joined(span, by_model=False) for span in own]
     for span in sorted(others):
-        touched = [each for each in found if _touch(span, each.span)]
+        touched = [each for each in found if span.touches(each.span)]
         # Finds of other kinds that are part of a longer one that is changed as a whole.
         covered = [
             each
@@ -238,7 +238,7 @@ def _joined(text: str, own: Sequence[Span], others: Sequence[Span]) -> list[_Joi
         ]
         staying = [each.span for each in touched if each not in covered and each.span.kind != span.kind]
         for piece in _outside(text, span, staying):
-            same = [each for each in found if each.span.kind == span.kind and _touch(piece, each.span)]
+            same = [each for each in found if each.span.kind == span.kind and piece.touches(each.span)]
             whole = Span(
                 min([piece.start, *(each.span.start for each in same)]),
                 max([piece.end, *(each.span.end for each in same)]),
@@ -253,14 +253,10 @@ def _joined(text: str, own: Sequence[Span], others: Sequence[Span]) -> list[_Joi
                 or any(_signs(text, each.span) == _signs(text, whole) for each in same)
             ):
                 continue
-            gone = {*same, *(each for each in covered if _touch(whole, each.span))}
+            gone = {*same, *(each for each in covered if whole.touches(each.span))}
             found = [each for each in found if each not in gone]
             found.append(_Joined(whole, by_model=True))
     return sorted(found)
-
-
-def _touch(span: Span, other: Span) -> bool:
-    return span.start < other.end and other.start < span.end
 
 
 def _signs(text: str, span: Span) -> str:

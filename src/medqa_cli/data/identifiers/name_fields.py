@@ -59,7 +59,8 @@ def find_names_in_fields(text: Text) -> Iterator[Span]:
 def _named(text: Text, start: int, end: int, *, is_field: bool) -> Iterator[Span]:
     """Yield a place as a name where its words are no others, and one at least may be a name."""
     comma = text.text.rfind(",", start, end)
-    if comma > 0 and any(map(_is_other, re.findall(r"[^\W\d_]+", text.lower[comma:end]))):
+    behind = set(_WORDS.findall(text.lower, comma, end)) - all_names() if comma > 0 else ()
+    if any(is_common(word) or near_names().get(word) in ("degree", "job", "kin") for word in behind):
         end = comma  # Anna Lee, physiotherapist
     words = [word.strip(".,") for word in text.lower[start:end].split()]
     while words and near_names().get(words[0]) == "title":
@@ -67,11 +68,6 @@ def _named(text: Text, start: int, end: int, *, is_field: bool) -> Iterator[Span
         words = words[1:]
     if words and _are_names(words, is_field=is_field) and may_be_name(text, start, end, is_sure=True):
         yield Span(start, end, "name")
-
-
-def _is_other(word: str) -> bool:
-    """Tell whether a word behind the comma of a name is a degree or a job."""
-    return word not in all_names() and (is_common(word) or near_names().get(word) in ("degree", "job", "kin"))
 
 
 def _are_names(words: list[str], *, is_field: bool) -> bool:

@@ -112,13 +112,14 @@ def find_profiles(text: Text, *, is_personal: bool) -> Iterator[Span]:
     if is_personal:
         yield from _personal_pages(text)
         yield from _personal_handles(text)
-        yield from _of_posters(text)
 
 
 def _personal_pages(text: Text) -> Iterator[Span]:
-    """Yield the pages that hold a name, and those that somebody calls their own."""
+    """Yield the pages that hold a name, those that somebody calls their own, and those that stand behind "blog"."""
     if "." not in text.text:
         return
+    for found in _PAGE_OF_POSTER.finditer(text.lower) if not _PAGE_WORDS.isdisjoint(text.all_words) else ():
+        yield Span(*found.span(1), "profile")
     for found in _PERSONAL_PAGE.finditer(text.lower) if "/" in text.text else ():
         if not _is_public_handle(found["handle"]):
             yield Span(*found.span(), "profile")
@@ -133,7 +134,9 @@ def _personal_pages(text: Text) -> Iterator[Span]:
 
 
 def _personal_handles(text: Text) -> Iterator[Span]:
-    """Yield names of accounts: behind words that say so, and of forms that nothing else has: mama_bear_30."""
+    """Yield names of accounts: behind words that say so, beside posts, and of forms of no other thing: mama_bear_30."""
+    for found in _POSTER_BOX.finditer(text.lower) if "\n" in text.text else ():
+        yield Span(*found.span(1), "profile")  # Name: colin-morgan-23
     for table in ("handle_told", "handle_of_poster", "handle_shown", "handle_beside"):
         if load_words("identifiers", f"{table}_needs").isdisjoint(text.all_words):
             continue
@@ -149,16 +152,6 @@ def _personal_handles(text: Text) -> Iterator[Span]:
         )
         if is_one and not _is_public_handle(handle):
             yield Span(*found.span("other" if found["other"] else 0), "profile")
-
-
-def _of_posters(text: Text) -> Iterator[Span]:
-    """Yield the names in the boxes beside posts, and the pages that stand behind "blog": Name: colin-morgan-23."""
-    if "\n" in text.text:
-        for found in _POSTER_BOX.finditer(text.lower):
-            yield Span(*found.span(1), "profile")
-    if "." in text.text and not _PAGE_WORDS.isdisjoint(text.all_words):
-        for found in _PAGE_OF_POSTER.finditer(text.lower):
-            yield Span(*found.span(1), "profile")
 
 
 def _is_handle(value: str, *, by_its_form: bool) -> bool:

@@ -174,12 +174,18 @@ def mistyped_words() -> dict[str, str]:
     none = common_words() | all_names() | load_words("identifiers", *_ASKED)
     found = {}
     for word in sorted(load_words("identifiers", "often_mistyped")):
-        for place in range(1, len(word)):
-            swapped = word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :]
-            forms = [word[:place] + word[place + 1 :], word[:place] + word[place - 1 :], swapped]
-            forms += [word[:place] + vowel + word[place + 1 :] for vowel in "aeiou" if word[place] in "aeiou"]
-            found.update({form: word for form in forms if form not in none and form.removesuffix("s") not in none})
+        vowels = [place for place in range(1, len(word)) if word[place] in "aeiou"]
+        others = {word[:place] + vowel + word[place + 1 :] for place in vowels for vowel in "aeiou"}
+        forms = typing_errors(word) | others
+        found.update({form: word for form in forms if form not in none and form.removesuffix("s") not in none})
     return found
+
+
+def typing_errors(word: str) -> set[str]:
+    """Return a word with a letter too few or twice, and with two swapped; the first letter is missing in none."""
+    places = range(1, len(word))
+    swapped = {word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :] for place in places}
+    return swapped | {word[:place] + word[place + more :] for place in places for more in (1, -1)}
 
 
 def need(section: str, cue: str, place: int) -> str:

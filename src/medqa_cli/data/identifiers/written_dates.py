@@ -87,18 +87,6 @@ class WrittenDate:
     others: tuple[tuple[int, int], ...] = ()
 
 
-def _has_may(text: Text) -> bool:
-    """Tell whether the month of May stands beside a day or a year, and not only the verb."""
-    if "may" not in text.tables:
-        return False
-    place = text.lower.find("may")
-    while place >= 0:
-        if _MAY.match(text.text, place):
-            return True
-        place = text.lower.find("may", place + 3)
-    return False
-
-
 def _may_be_of_date(text: Text, start: int, end: int) -> bool:
     """Tell whether a day or a year may stand beside the name of a month, so that the slow pattern is worth its time."""
     behind = _WORD_BEHIND.match(text.lower, end)
@@ -210,7 +198,7 @@ def _of_numbers(text: Text, in_any_form: bool) -> Iterator[WrittenDate]:
 
 def _of_names(text: Text, in_any_form: bool) -> Iterator[WrittenDate]:
     """Yield the dates whose month is a name."""
-    if "months" not in text.tables and not _has_may(text):
+    if "months" not in text.tables and not ("may" in text.tables and _MAY.search(text.text)):
         return
     end = 0
     for start, month_end in _month_places(text):
