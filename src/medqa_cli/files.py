@@ -334,8 +334,10 @@ def _umask() -> int:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, command: str) -> Iterator[None]:
+def locked(folder: Path, command: str, *, make: bool = True) -> Iterator[None]:
     """Keep other processes out of a folder that a command writes, where the system has locks for that.
+
+    ``make``: make the folder where it is missing; else nothing is locked then.
 
     Raises:
         InputError: another process holds it.
@@ -344,7 +346,8 @@ def locked(folder: Path, command: str) -> Iterator[None]:
         try:
             import fcntl
 
-            folder.mkdir(parents=True, exist_ok=True)
+            if make:
+                folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -291,13 +291,14 @@ def test_a_killed_run_starts_again_if_its_base_has_changed(
     assert ("set aside: 1 piece of work of an interrupted evaluation" in outcome.err) == (changed is not None)
 
 
+@pytest.mark.parametrize("options", [["--limit", "3", "--set", "eval.metrics=[nll]"], ["--rescore"]])
 def test_a_second_evaluation_leaves_a_running_one_its_files(
-    whole: dict[str, bytes], folder: Path, medqa: Medqa
+    whole: dict[str, bytes], folder: Path, medqa: Medqa, options: list[str]
 ) -> None:
     from medqa_cli.files import locked
 
     with locked(folder / "run/eval", "medqa eval"):
-        outcome = medqa("eval", "--limit", "3", "--set", "eval.metrics=[nll]")
+        outcome = medqa("eval", *options)
     assert outcome.code == 2
     assert "another medqa eval is running in run/eval" in outcome.err
     assert {path.name: path.read_bytes() for path in (folder / "run/eval").iterdir()} == whole

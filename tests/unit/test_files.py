@@ -301,6 +301,8 @@ def test_two_commands_do_not_write_one_folder(tmp_path: Path) -> None:
     with locked(folder, "medqa eval"):
         pass
     assert list(folder.iterdir()) == []  # nothing is left behind
+    with locked(tmp_path / "missing", "medqa eval", make=False):
+        assert not (tmp_path / "missing").exists()
 
 
 def test_where_there_are_no_locks_a_command_goes_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

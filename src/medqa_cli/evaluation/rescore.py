@@ -12,7 +12,7 @@ from medqa_cli.evaluation.gate import Condition, with_gate
 from medqa_cli.evaluation.memorization.section import is_sound, with_memorization
 from medqa_cli.evaluation.results import FLOORS_NAME, SAMPLES_NAME, make_results, write_figures, write_page
 from medqa_cli.evaluation.samples import read_samples
-from medqa_cli.files import RunFolder, read_json
+from medqa_cli.files import RunFolder, locked, read_json
 
 
 def rescore(
@@ -32,32 +32,33 @@ def rescore(
         options: those of the command line that name the config, for results that do not say so themselves.
 
     Raises:
-        InputError: nothing was measured yet, or one of the models was not.
+        InputError: nothing was measured yet, one of the models was not, or an evaluation of the run is running.
     """
     run = RunFolder(Path(config.run_dir))
-    before = _results_before(run.results_path)
-    samples = read_samples(run.eval_dir / SAMPLES_NAME)
-    missing = [name for name in models or () if name not in samples]
-    if missing:
-        raise InputError(
-            f"--rescore: {run.eval_dir / SAMPLES_NAME} holds no samples of {', '.join(missing)}",
-            f"it holds those of {', '.join(samples)}; measure the others: medqa eval",
-        )
-    floors_path = run.eval_dir / FLOORS_NAME
-    floors = read_samples(floors_path) if floors_path.is_file() and floors_path.stat().st_size else {}
-    ids = [sample.id for sample in next(iter(samples.values()))]
-    if any([sample.id for sample in floor] != ids for floor in floors.values()):
-        raise InputError(f"{floors_path} is about other questions than the samples", "measure again: medqa eval")
-    chosen = {name: samples[name] for name in models or samples}
-    settings = {**before.get("settings", {}), "metrics": list(config.eval.metric_names)}
-    kept = {"leakage": before.get("leakage"), "options": before.get("options", list(options))}
-    results = make_results(chosen, floors, {}, config.eval, config.seed, settings)
-    results["split"] = before.get("split", config.eval.split)
-    results["multiple_choice"] = before.get("multiple_choice", {})
-    results = with_memorization(results, before.get("memorization", {}), config.eval.metric_names)
-    results = with_gate(results | kept, conditions)
-    write_figures(run, chosen, results)
-    return results
+    with locked(run.eval_dir, "medqa eval", make=False):
+        before = _results_before(run.results_path)
+        samples = read_samples(run.eval_dir / SAMPLES_NAME)
+        missing = [name for name in models or () if name not in samples]
+        if missing:
+            raise InputError(
+                f"--rescore: {run.eval_dir / SAMPLES_NAME} holds no samples of {', '.join(missing)}",
+                f"it holds those of {', '.join(samples)}; measure the others: medqa eval",
+            )
+        floors_path = run.eval_dir / FLOORS_NAME
+        floors = read_samples(floors_path) if floors_path.is_file() and floors_path.stat().st_size else {}
+        ids = [sample.id for sample in next(iter(samples.values()))]
+        if any([sample.id for sample in floor] != ids for floor in floors.values()):
+            raise InputError(f"{floors_path} is about other questions than the samples", "measure again: medqa eval")
+        chosen = {name: samples[name] for name in models or samples}
+        settings = {**before.get("settings", {}), "metrics": list(config.eval.metric_names)}
+        kept = {"leakage": before.get("leakage"), "options": before.get("options", list(options))}
+        results = make_results(chosen, floors, {}, config.eval, config.seed, settings)
+        results["split"] = before.get("split", config.eval.split)
+        results["multiple_choice"] = before.get("multiple_choice", {})
+        results = with_memorization(results, before.get("memorization", {}), config.eval.metric_names)
+        results = with_gate(results | kept, conditions)
+        write_figures(run, chosen, results)
+        return results
 
 
 def show_review(run: RunFolder) -> None:
