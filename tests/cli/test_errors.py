@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -631,6 +632,13 @@ def test_a_full_disk_while_a_config_is_written(workspace: Path, medqa: Medqa, mo
     monkeypatch.setattr(Path, "replace", full)
     fails(medqa("config", "init", "--out", "new.yaml"), 1, *ROOM)
     assert sorted(workspace.iterdir()) == before
+
+
+def test_a_disk_that_is_full_before_the_first_byte_has_the_same_exit_code(
+    workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    fails(medqa("config", "init", "--out", "new.yaml"), 1, "cannot write new.yaml: No space left on device")
 
 
 def test_a_full_disk_keeps_the_answers_and_the_measures_that_are_there(

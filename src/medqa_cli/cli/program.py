@@ -155,6 +155,11 @@ def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
+        except InputError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and is_full_disk(cause):
+                raise MedqaError(error.message, error.hint) from cause  # no fault of the input: exit code 1
+            raise
         except Exception as error:  # libraries have classes of their own for some of these
             if (explained := _explained(error)) is None:
                 raise

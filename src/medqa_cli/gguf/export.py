@@ -20,7 +20,7 @@ import gguf
 
 from medqa_cli import console
 from medqa_cli.config.schema import GenerateConfig
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import RunFolder, atomic_file, atomic_path, lack_of_room, read_json
 from medqa_cli.gguf import tensors
 from medqa_cli.gguf.architecture import KnownModel, read_known_model
@@ -107,8 +107,8 @@ def export_gguf(
         not divide into blocks), ``seconds``.
 
     Raises:
-        InputError: the model is of another kind, damaged, or does not fit the disk.
-        MedqaError: its weights cannot be written in that type.
+        InputError: the model is of another kind or damaged, or the folder cannot be written.
+        MedqaError: its weights cannot be written in that type, or do not fit the disk.
     """
     known = read_known_model(str(merged_dir))
     tokenizer = load_tokenizer(str(merged_dir))
@@ -125,7 +125,7 @@ def export_gguf(
     text_bytes = sum(len(text.encode()) + 32 for text in [*translated.tokens, *translated.merges]) + 2**16
     needed = sum(tensor.num_bytes + 256 for plan in plans.values() for tensor in plan) + len(plans) * text_bytes
     if problem := lack_of_room(out_dir, needed, "the GGUF files"):
-        raise InputError(problem, "make room, or ask for fewer types: --gguf q8_0")
+        raise MedqaError(problem, "make room, or ask for fewer types: --gguf q8_0")
     written = [_write_file(out_dir / f"{name}-{kind}.gguf", model, kind, plan) for kind, plan in plans.items()]
     model.weights.close()
     best = next(kind for kind in BEST_FIRST if kind in plans)

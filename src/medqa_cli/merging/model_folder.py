@@ -20,7 +20,7 @@ import torch
 
 from medqa_cli import console
 from medqa_cli.config.schema import PromptConfig
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import is_full_disk, lack_of_room, read_json, write_json
 from medqa_cli.model.devices import dtype_name
 from medqa_cli.model.load import load_tokenizer
@@ -134,10 +134,10 @@ def check_disk_space(folder: Path, needed_bytes: int) -> None:
     """Check that a folder's file system has room for the weights; the folder may not exist yet.
 
     Raises:
-        InputError: it has not.
+        MedqaError: it has not.
     """
     if problem := lack_of_room(folder, needed_bytes + _SPARE_BYTES, "the merged model"):
-        raise InputError(problem, "make room, or write it elsewhere: --out DIR")
+        raise MedqaError(problem, "make room, or write it elsewhere: --out DIR")
 
 
 def write_shards(

@@ -44,8 +44,8 @@ def merge(
         The content of ``merge.json``.
 
     Raises:
-        InputError: adapter, base or output folder cannot be used, or the disk is full.
-        MedqaError: the merged model does not answer like base + adapter.
+        InputError: adapter, base or output folder cannot be used.
+        MedqaError: the merged model does not answer like base + adapter, or does not fit the disk.
     """
     started = time.perf_counter()
     data_dir = Path(config.data.dir)

@@ -572,8 +572,9 @@ def test_no_room_on_the_disk(merged: tuple[Path, PromptContract], monkeypatch: p
         monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=size))
 
     free(total)
-    with pytest.raises(InputError, match="not enough room for the GGUF files"):
+    with pytest.raises(MedqaError, match="not enough room for the GGUF files") as caught:
         run(folder, contract, TYPES)
+    assert caught.value.exit_code == 1
     assert list((folder.parent / "gguf").iterdir()) == []
     free(total + 400_000)  # the estimate may be too large by little
     run(folder, contract, TYPES)

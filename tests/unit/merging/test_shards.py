@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.merging import model_folder
 from medqa_cli.merging.model_folder import check_disk_space, make_shards, total_bytes, write_shards
 from medqa_cli.model.weights import StoredTensor, WeightFiles, as_bytes
@@ -215,8 +215,9 @@ def test_too_little_room_is_seen_before(tmp_path: Path, monkeypatch: pytest.Monk
     usage = type(shutil.disk_usage(tmp_path))(10**12, 10**12 - 10**8, 10**8)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     check_disk_space(tmp_path, 10**7)
-    with pytest.raises(InputError, match=r"1\.07 GB are needed, 0\.10 GB are free"):
+    with pytest.raises(MedqaError, match=r"1\.07 GB are needed, 0\.10 GB are free") as caught:
         check_disk_space(tmp_path, 10**9)
+    assert caught.value.exit_code == 1
 
 
 @pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "no space is left"), (errno.EIO, "cannot write")])
