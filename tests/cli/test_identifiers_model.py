@@ -14,6 +14,8 @@ import pytest
 
 from helpers.commands import Outcome
 from helpers.token_classifier import save_classifier
+from medqa_cli import workers
+from medqa_cli.child_process import ChildProcess
 from medqa_cli.data.identifiers.recorded import found_values
 
 Medqa = Callable[..., Outcome]
@@ -69,6 +71,26 @@ def test_what_stands_for_finds_of_the_model_is_in_all_files(workspace: Path, med
         assert "qurolm" not in text
         assert "O'Brien" not in text
         assert "hives" in text or name == "rejected"
+
+
+def test_beside_a_model_no_worker_is_started(workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    class Counted(ChildProcess):
+        def __init__(self, module: str) -> None:
+            started.append(module)
+            super().__init__(module)
+
+    monkeypatch.setattr(workers, "ChildProcess", Counted)
+    written = []
+    for count in ("1", "2"):
+        convert(medqa, "--workers", count)
+        files = [path for path in (workspace / "data/medqa").iterdir() if path.name != "report.json"]
+        written.append({path.name: path.read_bytes() for path in files})
+    assert written[0] == written[1]
+    assert started == []
+    assert medqa("convert", "rows.csv", "--workers", "2").code == 0
+    assert started == ["workers"]
 
 
 def test_rows_with_finds_of_the_model_are_rejected_where_the_config_says_so(workspace: Path, medqa: Medqa) -> None:

@@ -129,6 +129,8 @@ def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool,
     find_documents(config.data.documents, out_dir, local_paths(sources))
     console.doing("loading the libraries ...")
     search = _model_search(config)
+    if search is not None:
+        workers = 1  # the model is in this process, and others would idle
     early = early_row_workers(local_paths(sources), workers)
     with early or contextlib.nullcontext():
         from medqa_cli.data import report

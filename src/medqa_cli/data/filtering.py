@@ -211,7 +211,7 @@ def filter_rows(
         spool_path: the file to write all rows to, for the second pass.
         sketches: gets each row that passed, in the order of ``Filtered.keys``.
         workers: they do the work on the rows; what comes out is the same for any number of them.
-        search: a model that looks for identifiers; then this process alone does the work, as the model is in it.
+        search: a model that looks for identifiers; this process does the work then, as the model is in it.
         num_rows: how many rows there are, to show how far ``search`` is.
 
     Raises:
