@@ -41,7 +41,7 @@ class Step:
 STEPS = (
     Step("medqa convert", 1, ("read  ", "kept  ")),
     Step("medqa train", 1, ("step 0/", "step 52/52: validation", "adapter:")),
-    Step("medqa eval --set eval.metrics=all", 0, ("Better than ", "Are its answers whole?", "Can I use it?")),
+    Step("medqa eval --set eval.metrics=all", 0, ("Better than ", "Do its answers end properly?", "Can I use it?")),
     Step('medqa ask "How to treat glaucoma?"', 1, ("[1] ",)),
 )
 

@@ -20,17 +20,17 @@ from medqa_cli.spelling import with_noun
 _LIKELIHOOD = ("nll", "bits_per_byte")
 _OVERLAP = ("rougeL", "chrf", "bleu", "rouge1", "rouge2")
 _DECIDING = {
-    _LIKELIHOOD: "likelihood (loss {own} against {other})",
-    _OVERLAP: "overlap with the references ({title} {own} against {other})",
-    ("topic_coverage",): "words of the topic ({own} against {other})",
+    _LIKELIHOOD: "likelihood of the reference answers (loss {own} against {other}, lower is better)",
+    _OVERLAP: "likeness to the reference answers ({title} {own} against {other})",
+    ("topic_coverage",): "use of the topic's words ({own} against {other})",
 }
 _BASELINES = {
     "unigram": "word frequencies",
     "random_answer": "a random training answer",
-    "nearest_question": "a copy of the answer to the nearest training question",
+    "nearest_question": "a copy of the answer to the most similar training question",
     "wrong_topic": "a training answer about another topic",
     FIRST_PASSAGE: "a copy of the first source",
-    BM25_PASSAGE: "a copy of the first source of plain full-text search",
+    BM25_PASSAGE: "a copy of the first source of a plain text search",
 }
 _COPIES = {"against_copy": FIRST_PASSAGE, "against_bm25": BM25_PASSAGE}
 FEW_QUESTIONS, FEW_TOPICS = 100, 30
@@ -110,9 +110,9 @@ def against_base(results: Mapping[str, Any], model: str | None, leak: str) -> Co
     figures = results["differences"].get(f"{model}-base", {})
     words = {name: text for name, text in _deciding(results).items() if name in figures}
     if leak:
-        return Comparison("unknown", f"Not known: {leak}, so the figures are too good.")
+        return Comparison("unknown", f"Not known: {leak}, so the figures look better than they are.")
     if not words:
-        return Comparison("unknown", "Not known: neither likelihood nor overlap nor words of the topic were measured.")
+        return Comparison("unknown", "Not known: neither likelihood nor likeness nor words of the topic were measured.")
     if single := only_one(results):
         said = f"Not known: {single}, so nothing can be concluded about others."
         return Comparison("unknown", f"{said} {_how_many(results)}")
@@ -133,7 +133,8 @@ def against_base(results: Mapping[str, Any], model: str | None, leak: str) -> Co
         shown, said = "better", f"Yes: it is better in {better}{tail}."
     else:
         shown, said = "likelier", f"Not shown: it is better only in {better}{tail}."
-        said = said if of_answers else f"{said} What it writes was not measured."
+        alone = "Likelihood does not tell what it writes" if of_answers else "What it writes was not measured"
+        said = f"{said} {alone}."
     return Comparison(shown, f"{said} {_how_many(results)}")
 
 
@@ -156,7 +157,7 @@ def is_few(results: Mapping[str, Any]) -> bool:
 def against_copies(results: Mapping[str, Any], model: str | None, leak: str) -> Comparison:
     """Say whether the tuned model is better than each trivial answerer, also with sources."""
     if model is None or leak or only_one(results):
-        return Comparison("unknown", "Not known, for the same reason.")
+        return Comparison("unknown", "Not known, for the reason above.")
     own, floors = results["models"][model], results["floors"]
     names = {name: words for name, words in _deciding(results).items() if name in own}
     if all(name in _LIKELIHOOD for name in names):
@@ -195,14 +196,15 @@ def _beaten(
     by_figures: dict[str, list[str]] = {}
     for floor, names in those(None).items():
         by_figures.setdefault(joined([words[name].partition(" (")[0] for name in names]), []).append(_BASELINES[floor])
-    same = "; ".join(f"{joined(found)} in {figures}" for figures, found in by_figures.items())
-    same = f"no difference is seen from {same}"
+    same = "; ".join(
+        f"against {joined(found)}, no difference is seen in {figures}" for figures, found in by_figures.items()
+    )
     if worse := those(False):
         told = [
             f"{_BASELINES[floor]} in {joined([_in_words(words[name], name, own, floors[floor]) for name in names])}"
             for floor, names in worse.items()
         ]
-        return "worse", f"no, it is worse than {'; '.join(told)}.{f' N{same[1:]}.' if by_figures else ''}"
+        return "worse", f"no, it is worse than {'; '.join(told)}.{f' A{same[1:]}.' if by_figures else ''}"
     beaten = joined([_BASELINES[floor] for floor, figures in better.items() if figures])
     if not by_figures:
         return "better", f"yes, it is better than {beaten}."

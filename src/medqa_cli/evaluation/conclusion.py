@@ -117,7 +117,7 @@ def conclude(results: Mapping[str, Any], review: Mapping[str, Any] | None = None
     return [
         Line("Better than the untuned model?", evidence.base.said),
         Line("Better than copying an answer?", evidence.copies.said),
-        Line("Are its answers whole?", endings),
+        Line("Do its answers end properly?", endings),
         Line("Can I use it?", _can_be_used(evidence)),
         _next_step(evidence),
     ]
@@ -139,17 +139,19 @@ def _endings(results: Mapping[str, Any], model: str | None) -> tuple[bool | None
     if not finished and not loops:
         return None, "Not measured: no answers were written."
     is_whole = min(finished, default=1.0) >= LEAST_FINISHED and max(loops, default=0.0) <= MOST_LOOPS
-    told = [f"{_share(min(finished))} end by themselves"] if finished else []
-    told += [f"{_share(max(loops))} run in a loop"] if loops else []
+    told = [f"{_share(min(finished))} of its answers come to an end"] if finished else []
+    told += [f"{_share(max(loops))} get stuck in repetition"] if loops else []
     which = " (with or without sources, whichever is worse)" if len(ways) > 1 else ""
     said = f"{'Yes' if is_whole else 'No'}: {joined(told)}{which}."
+    if not is_whole:
+        said += f" At least {_share(LEAST_FINISHED)} should come to an end, and at most {_share(MOST_LOOPS)} get stuck."
     declined = [
         results["models"].get(f"{model}{arm}", {}).get("decline_rate", {}).get("value") for arm in (ABSENT, OPEN_BOOK)
     ]
     if None not in declined:
         said += (
-            f" Where no source answers it says so in {_share(declined[0])}; where one does it declines in "
-            f"{_share(declined[1])}.{_seldom_declines(results, declined[0])}"
+            f" With sources that do not answer, it says so in {_share(declined[0])} of the cases; with one that does, "
+            f"it declines in {_share(declined[1])}.{_seldom_declines(results, declined[0])}"
         )
     return is_whole, said
 
@@ -168,7 +170,7 @@ def _seldom_declines(results: Mapping[str, Any], declined: float) -> str:
     own = round(max(0.0, declined - by_titles) / left, 9)  # 1 of 2, not 0.49999
     if own >= LEAST_DECLINED:
         return ""
-    which = f" of the {_share(left)} that the titles leave to it" if by_titles else ""
+    which = f" of the {_share(left)} that the sources' titles leave to it" if by_titles else ""
     return f" It has not learned to decline: it does so in {_share(own)}{which}."
 
 
@@ -188,12 +190,12 @@ def _of_raters(
 def _can_be_used(evidence: _Evidence) -> str:
     """Say what speaks against using the model. No figure makes it fit for the care of patients."""
     against = [f"it fails the gate {condition}" for condition in evidence.failed]
-    against += ["its questions were not held out"] if evidence.leak else []
+    against += ["its test questions were not kept out of training"] if evidence.leak else []
     against += ["it is worse than the untuned model"] if evidence.base.shown == "worse" else []
     against += ["raters prefer the untuned model"] if evidence.wins is False else []
-    nobody = "no clinician has judged these answers: medqa review"
+    nobody = "no clinician has judged its answers"
     if evidence.review is not None and evidence.judged is None:
-        nobody += " (what was judged were others)"
+        nobody += " (those that were judged are others)"
     if against:
         said = f"No: {'; '.join(against)}." + (f" Also, {nobody}." if evidence.judged is None else "")
     elif evidence.judged is None:
@@ -210,18 +212,22 @@ def _can_be_used(evidence: _Evidence) -> str:
             said += f"; {percent(evidence.judged['could_harm'])} of its answers could harm a patient, they said"
         said += "."
     if evidence.memory:
-        said += f" Do not give the file to anyone: {joined(evidence.memory)} can be asked out of it."
+        said += f" Do not pass the model on: {joined(evidence.memory)} can be extracted from it."
     elif evidence.memory is not None:
-        said += " Of its training data nothing that was looked for can be asked out of it."
+        said += " None of the training data that was looked for can be extracted from it."
     elif evidence.model is not None:
-        said += " What can be asked out of it of its training data was not measured: do so before anyone gets the file."
+        said += " Whether training data can be extracted from it was not measured: do so before you pass it on."
     return said
 
 
 # What has to be done next, and its command: the first step whose reason holds. {room}: twice the tokens of an answer.
 _STEPS: tuple[tuple[Callable[[_Evidence], bool], str, str], ...] = (
     (lambda of: not of.has_both, "Measure the tuned model and its base.", "medqa eval"),
-    (lambda of: of.results["split"] == "train", "Ask held-out questions.", "medqa eval --set eval.split=test"),
+    (
+        lambda of: of.results["split"] == "train",
+        "Ask questions that were held out from training.",
+        "medqa eval --set eval.split=test",
+    ),
     (lambda of: bool(of.leak), "Split the data anew, then train and measure again.", "medqa convert FILE"),
     (lambda of: of.is_whole is None, "Let the models write answers.", "medqa eval --set eval.metrics=all"),
     # From here on answers were written: a config may say that none are.
@@ -248,13 +254,13 @@ _STEPS: tuple[tuple[Callable[[_Evidence], bool], str, str], ...] = (
     ),
     (
         lambda of: of.is_whole is False,
-        "Give its answers more room, and measure again.",
+        "Let its answers be longer, and measure again.",
         "medqa eval --set eval.metrics=all --set generate.max_new_tokens={room}",
     ),
     (lambda of: of.base.shown != "better", "Train on more rows or for longer, and measure again.", "medqa train"),
     (
         lambda of: of.copies.shown in ("worse", "same") and not of.has_sources,
-        "Finding the nearest answer does as well: train it to answer from sources, and measure again.",
+        "Looking up an existing answer does as well: train it to answer from sources, and measure again.",
         "medqa train --set prompt.sources=3",
     ),
     (

@@ -21,12 +21,13 @@ from medqa_cli.evaluation.samples import Sample
 QUESTIONS = [
     "Better than the untuned model?",
     "Better than copying an answer?",
-    "Are its answers whole?",
+    "Do its answers end properly?",
     "Can I use it?",
     "What is next?",
 ]
-NOBODY = "no clinician has judged these answers: medqa review"
-DO_NOT_GIVE = "Do not give the file to anyone: "
+NOBODY = "no clinician has judged its answers"
+LEARNED_NOTHING = " It has not learned to decline: it does so in "
+DO_NOT_GIVE = "Do not pass the model on: "
 
 
 def figure(value: float) -> dict[str, Any]:
@@ -100,16 +101,21 @@ def step(found: dict[str, Any], judged: dict[str, Any] | None = None) -> str:
     [
         (
             (True, True, None),
-            "Yes: it is better in likelihood (loss 1.500 against 2.000) and overlap with the references (ROUGE-L 0.300 "
-            "against 0.200); no difference is seen in words of the topic (0.500 against 0.400).",
+            "Yes: it is better in likelihood of the reference answers (loss 1.500 against 2.000, lower is better) and "
+            "likeness to the reference answers (ROUGE-L 0.300 against 0.200); no difference is seen in use of the "
+            "topic's words (0.500 against 0.400).",
         ),
-        ((None, True, None), "Yes: it is better in overlap"),
-        ((None, None, True), "Yes: it is better in words of the topic"),
+        ((None, True, None), "Yes: it is better in likeness to"),
+        ((None, None, True), "Yes: it is better in use of the topic's words"),
         ((True, None, None), "Not shown: it is better only in likelihood"),
         ((None, None, None), "Not shown: no difference is seen in likelihood"),
         ((False, None, None), "No: it is worse in likelihood"),
-        ((None, None, False), "No: it is worse in words of the topic"),
-        ((True, False, None), "Not clearly: it is better in likelihood (loss 1.500 against 2.000), but worse in over"),
+        ((None, None, False), "No: it is worse in use of the topic's words"),
+        (
+            (True, False, None),
+            "Not clearly: it is better in likelihood of the reference answers (loss 1.500 against 2.000, lower is "
+            "better), but worse in likeness to the reference answers (ROUGE-L 0.300 against",
+        ),
     ],
 )
 def test_the_first_line_says_what_the_three_intervals_say(
@@ -143,7 +149,8 @@ def test_likelihood_alone_is_no_yes_and_asks_for_answers() -> None:
     found["floors"] = {"unigram": {"nll": figure(7.0)}}
     first, copies, endings, _, _ = said(found)
     assert first.startswith(
-        "Not shown: it is better only in likelihood (loss 1.500 against 2.000). What it writes was "
+        "Not shown: it is better only in likelihood of the reference answers (loss 1.500 against 2.000, lower is "
+        "better). What it writes was not measured. 200 questions "
     )
     assert copies == endings == "Not measured: no answers were written."
     assert step(found) == "medqa eval --set eval.metrics=all"
@@ -154,37 +161,42 @@ def test_where_rouge_reads_nothing_chrf_decides() -> None:
     for name, figures in found["models"].items():
         figures["rougeL"], figures["chrf"] = figure(0.0), figure(31.25 if name == "adapter" else 20.0)
     found["differences"]["adapter-base"]["chrf"] = {**figure(11), "better": True, "detectable": 1}
-    assert "Yes: it is better in overlap with the references (chrF 31.2 against 20.0); no diff" in said(found)[0]
+    assert "Yes: it is better in likeness to the reference answers (chrF 31.2 against 20.0); no diff" in said(found)[0]
 
 
 @pytest.mark.parametrize(
     ("not_beaten", "expected", "command"),
     [
-        ({}, "Yes, it is better than a copy of the answer to the nearest training question and a training ans", "make"),
+        (
+            {},
+            "Yes, it is better than a copy of the answer to the most similar training question and a training ans",
+            "make",
+        ),
         (
             {"nearest_question": {"rougeL": None}},
-            "Partly, it is better than a copy of the answer to the nearest training question and a training answer "
-            "about another topic, but no difference is seen from a copy of the answer to the nearest training question "
-            "in overlap with the references.",
+            "Partly, it is better than a copy of the answer to the most similar training question and a training "
+            "answer about another topic, but against a copy of the answer to the most similar training question, no "
+            "difference is seen in likeness to the reference answers.",
             "make",
         ),
         (
             {"nearest_question": {"rougeL": None, "topic_coverage": None}},
-            "Not shown, no difference is seen from a copy of the answer to the nearest training question in overlap "
-            "with the references and words of the topic.",
+            "Not shown, against a copy of the answer to the most similar training question, no difference is seen in "
+            "likeness to the reference answers and use of the topic's words.",
             "sources",
         ),
         (
             {"nearest_question": {"topic_coverage": None}, "wrong_topic": {"topic_coverage": None}},
-            "Partly, it is better than a copy of the answer to the nearest training question and a training answer "
-            "about another topic, but no difference is seen from a copy of the answer to the nearest training question "
-            "and a training answer about another topic in words of the topic.",
+            "Partly, it is better than a copy of the answer to the most similar training question and a training "
+            "answer about another topic, but against a copy of the answer to the most similar training question and a "
+            "training answer about another topic, no difference is seen in use of the topic's words.",
             "make",
         ),
         (
             {"nearest_question": {"rougeL": False}, "wrong_topic": {"topic_coverage": None}},
-            "No, it is worse than a copy of the answer to the nearest training question in overlap with the references "
-            "(ROUGE-L 0.300 against 0.250). No difference is seen from a training answer about another topic in words ",
+            "No, it is worse than a copy of the answer to the most similar training question in likeness to the "
+            "reference answers (ROUGE-L 0.300 against 0.250). Against a training answer about another topic, no "
+            "difference is seen in ",
             "sources",
         ),
     ],
@@ -224,19 +236,20 @@ def grounded(open_book: tuple[bool | None, bool | None]) -> dict[str, Any]:
 def test_a_model_with_sources_is_held_against_copies_of_them_and_says_when_it_declines() -> None:
     _, copies, endings, _, _ = said(grounded((True, True)))
     assert copies == (
-        "With sources: yes, it is better than a copy of the first source and a copy of the first source of plain "
-        "full-text search. Without sources: yes, it is better than a copy of the answer to the nearest training "
+        "With sources: yes, it is better than a copy of the first source and a copy of the first source of a plain "
+        "text search. Without sources: yes, it is better than a copy of the answer to the most similar training "
         "question and a training answer about another topic."
     )
     assert endings == (
-        "Yes: 97 % end by themselves and 0 % run in a loop (with or without sources, whichever is worse). Where no "
-        "source answers it says so in 62.5 %; where one does it declines in 4 %."
+        "Yes: 97 % of its answers come to an end and 0 % get stuck in repetition (with or without sources, whichever "
+        "is worse). With sources that do not answer, it says so in 62.5 % of the cases; with one that does, it "
+        "declines in 4 %."
     )
     copies = said(grounded((False, None)))[1]
-    assert (
-        "With sources: no, it is worse than a copy of the first source in overlap with the references (ROUGE-L 0.600 "
+    assert copies.startswith(
+        "With sources: no, it is worse than a copy of the first source in likeness to the reference answers (ROUGE-L "
+        "0.600 against 0.500). Against a copy of the first source, no difference is seen in use of the topic's words."
     )
-    assert "against 0.500). No difference is seen from a copy of the first source in words of the topic." in copies
     # It has sources already.
     assert step(grounded((False, None))) == "medqa review make --raters anna,ben"
 
@@ -245,11 +258,11 @@ def test_a_model_with_sources_is_held_against_copies_of_them_and_says_when_it_de
     ("declined", "by_titles", "questions", "expected"),
     [
         (0.5, 0.0, 200, ""),
-        (0.49, 0.0, 200, " It has not learned to decline: it does so in 49 %."),
-        (0.94, 0.9, 200, " It has not learned to decline: it does so in 40 % of the 10 % that the titles leave to it."),
+        (0.49, 0.0, 200, f"{LEARNED_NOTHING}49 %."),
+        (0.94, 0.9, 200, f"{LEARNED_NOTHING}40 % of the 10 % that the sources' titles leave to it."),
         (0.95, 0.9, 200, ""),
         (0.94, 0.9, 80, ""),  # 8 questions tell nothing
-        (0.94, 0.9, 100, " It has not learned to decline: it does so in 40 % of the 10 % that the titles leave to it."),
+        (0.94, 0.9, 100, f"{LEARNED_NOTHING}40 % of the 10 % that the sources' titles leave to it."),
         (1.0, 1.0, 200, ""),
     ],
 )
@@ -260,18 +273,29 @@ def test_a_model_that_seldom_declines_by_itself_is_named(
     found["questions"] = questions
     found["models"]["adapter_absent"]["decline_rate"] = figure(declined)
     found["settings"]["declined_by_titles"] = {"_absent": by_titles, "_open_book": 0.0}
-    assert said(found)[2].endswith(f"where one does it declines in 4 %.{expected}")
+    assert said(found)[2].endswith(f"with one that does, it declines in 4 %.{expected}")
 
 
 @pytest.mark.parametrize(
     ("finished", "loops", "expected", "command"),
     [
-        (0.95, 0.02, "Yes: 95 % end by themselves and 2 % run in a loop.", "medqa review make --raters anna,ben"),
-        (0.949, 0.0, "No: 94.9 % end by", "medqa eval --set eval.metrics=all --set generate.max_new_tokens=512"),
+        (
+            0.95,
+            0.02,
+            "Yes: 95 % of its answers come to an end and 2 % get stuck in repetition.",
+            "medqa review make --raters anna,ben",
+        ),
+        (
+            0.949,
+            0.0,
+            "No: 94.9 % of its answers come to an end and 0 % get stuck in repetition. At least 95 % should "
+            "come to an end, and at most 2 % get stuck.",
+            "medqa eval --set eval.metrics=all --set generate.max_new_tokens=512",
+        ),
         (
             1.0,
             0.021,
-            "No: 100 % end by themselves and 2.1 % run",
+            "No: 100 % of its answers come to an end and 2.1 % get",
             "medqa eval --set eval.metrics=all --set generate.repetition_penalty=1.1",
         ),
     ],
@@ -302,9 +326,9 @@ def test_leaks_that_the_audit_found_make_every_figure_worthless(
 ) -> None:
     found = results(leakage=leakage, split=split)
     first, copies, _, use, _ = said(found)
-    assert first == f"Not known: {reason}, so the figures are too good."
-    assert copies == "Not known, for the same reason."
-    assert use.startswith(f"No: its questions were not held out. Also, {NOBODY}.")
+    assert first == f"Not known: {reason}, so the figures look better than they are."
+    assert copies == "Not known, for the reason above."
+    assert use.startswith(f"No: its test questions were not kept out of training. Also, {NOBODY}.")
     assert step(found) == ("medqa eval --set eval.split=test" if split == "train" else "medqa convert FILE")
 
 
@@ -328,9 +352,9 @@ def test_fewer_than_100_questions_or_30_topics_are_few(questions: int, topics: i
 
 
 def test_memorized_answers_and_identifiers_forbid_to_give_the_file_away() -> None:
-    assert "was not measured: do so before anyone gets the file." in said(results())[3]
+    assert "was not measured: do so before you pass it on." in said(results())[3]
     clean = said(results(memorization=memory(said=2, said_by_base=2)))[3]
-    assert clean.endswith("Of its training data nothing that was looked for can be asked out of it.")
+    assert clean.endswith("None of the training data that was looked for can be extracted from it.")
     for found, parts in (
         (memory(memorized=2), "2 of 150 training answers"),
         (memory(fires=True), "identifiers of persons"),
@@ -338,7 +362,7 @@ def test_memorized_answers_and_identifiers_forbid_to_give_the_file_away() -> Non
         (memory(memorized=1, fires=True), "1 of 150 training answers and identifiers of persons"),
     ):
         use = said(results(memorization=found), review())[3]
-        assert use.endswith(f"{DO_NOT_GIVE}{parts} can be asked out of it.")
+        assert use.endswith(f"{DO_NOT_GIVE}{parts} can be extracted from it.")
     groups = [{"copies": 0, "fires": False}, {"copies": 16, "fires": True}]
     planted = {"canaries": {"models": {"adapter": {"answer": groups}}}}
     assert f"{DO_NOT_GIVE}planted numbers can" in said(results(memorization=planted))[3]
@@ -350,12 +374,12 @@ def test_memorized_answers_and_identifiers_forbid_to_give_the_file_away() -> Non
         (None, f"Not yet: {NOBODY}.", "medqa review make --raters anna,ben"),
         (
             review(current=False),
-            f"Not yet: {NOBODY} (what was judged were others).",
+            f"Not yet: {NOBODY} (those that were judged are others).",
             "medqa review make --raters anna,ben --force",
         ),
         (
             review(models=("merged", "base")),
-            f"Not yet: {NOBODY} (what was judged were others).",
+            f"Not yet: {NOBODY} (those that were judged are others).",
             "medqa review make --raters anna,ben --force",
         ),
         (
@@ -465,7 +489,7 @@ def test_no_case_calls_a_model_safe_and_each_names_a_command_that_exists() -> No
     assert len(texts) > 200
     for text in texts:
         assert not any(word in text.lower() for word in ("safe", "reliable", "trust", "approved"))
-        assert text.count("Do not give the file") <= 1
+        assert text.count("Do not pass the model on") <= 1
     for use in {lines[3].answer for lines in cases}:
         assert use.startswith(("No: ", f"Not yet: {NOBODY}", "Only where somebody who can judge it reads each answer"))
     commands = {lines[-1].command for lines in cases}
@@ -501,4 +525,4 @@ def test_page_and_terminal_say_the_same_words(
     for line, line_shown in zip(conclude(found), shown[1:], strict=True):
         assert line_shown == f"{line.question} {line.answer}{f' {line.command}' if line.command else ''}"
         assert f"<dt>{line.question}</dt><dd>{line.answer}" in head
-    assert "<b>Yes</b>: it is better in overlap" in page
+    assert "<b>Yes</b>: it is better in likeness to the reference answers" in page

@@ -245,7 +245,7 @@ def test_questions_about_one_topic_have_figures_but_no_intervals_and_show_nothin
         "Not known: all questions are about one topic, so nothing can be concluded about others. "
         "10 questions about 1 topic were asked."
     )
-    assert copies.answer == "Not known, for the same reason."
+    assert copies.answer == "Not known, for the reason above."
     assert last.command == "medqa convert FILE"
     show(results, Path("results.json"), Path("report.html"))
     printed = " ".join(capsys.readouterr().out.split())
