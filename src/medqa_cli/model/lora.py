@@ -19,6 +19,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -78,6 +79,23 @@ def add_lora(model: Any, config: LoraConfig, base_name: str, revision: str | Non
     adapted.peft_config["default"].base_model_name_or_path = base_name
     adapted.peft_config["default"].revision = revision
     return adapted
+
+
+def write_adapter(model: Any, folder: Path, weights: Mapping[str, torch.Tensor] | None) -> None:
+    """Write a model's adapter as PEFT does, with equal bytes for equal runs.
+
+    Args:
+        model: the PEFT model.
+        folder: where; made where it is missing.
+        weights: the trained parameters of a model that lies in parts on several ranks; None: the model has them whole.
+    """
+    config = model.peft_config[_NAME]
+    for key in ("target_modules", "exclude_modules"):
+        # A set, which PEFT would write in another order in each process.
+        if isinstance(names := getattr(config, key), set):
+            setattr(config, key, sorted(names))
+    # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
+    model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
 
 
 def refuse_dora_on_int8_cpu(model: Any, use_dora: bool) -> None:

@@ -19,7 +19,7 @@ from medqa_cli import console
 from medqa_cli.errors import Interrupted, MedqaError
 from medqa_cli.files import CARD_NAME, RunFolder, atomic_dir, read_json, write_json
 from medqa_cli.model.checks.adapter import ADAPTER_CONFIG_NAME, is_b_matrix
-from medqa_cli.model.lora import as_plain_lora, plain_lora_config
+from medqa_cli.model.lora import as_plain_lora, plain_lora_config, write_adapter
 from medqa_cli.model.weights import ADAPTER_FILES
 from medqa_cli.prompt.chat_template import install_chat_template
 from medqa_cli.prompt.contract import PromptContract
@@ -294,8 +294,7 @@ def save_adapter(
     """
     with checkpoints.writing(adapter_dir), atomic_dir(adapter_dir) as temporary:
         if checkpoint is None:
-            # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
-            model.save_pretrained(temporary, state_dict=weights, save_embedding_layers=False)
+            write_adapter(model, temporary, weights)
         else:
             for name in (_WEIGHTS_NAME, ADAPTER_CONFIG_NAME):
                 shutil.copyfile(checkpoint / name, temporary / name)

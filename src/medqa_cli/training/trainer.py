@@ -24,7 +24,7 @@ from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback, 
 from medqa_cli import console, distributed
 from medqa_cli.model.kernels import packing
 from medqa_cli.model.kernels.lora_products import casting_once, keeping_constants
-from medqa_cli.model.lora import all_finite
+from medqa_cli.model.lora import all_finite, write_adapter
 from medqa_cli.prompt.encoder import Example
 from medqa_cli.training import arguments, checkpoints, fsdp
 from medqa_cli.training.callbacks import EarlyStopping
@@ -375,8 +375,7 @@ class MedqaTrainer:
             checkpoints_dir = Path(self.args.output_dir)
             with checkpoints.saving(checkpoints_dir, step) as saving_dir:
                 written = checkpoints.checkpoint_at(saving_dir, step)
-                # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
-                self.model.save_pretrained(str(written), state_dict=adapter, save_embedding_layers=False)
+                write_adapter(self.model, written, adapter)
                 torch.save(optimizer, written / checkpoints.OPTIMIZER_NAME)
                 torch.save(self.lr_scheduler.state_dict(), written / checkpoints.SCHEDULER_NAME)
                 if self.accelerator.scaler is not None:

@@ -16,7 +16,7 @@ from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.kernels.packing import answer_token_losses, pack
 from medqa_cli.model.load import base_of_adapter, load_adapter, load_base
-from medqa_cli.model.lora import add_lora, as_plain_lora, check_init, init_adapter
+from medqa_cli.model.lora import add_lora, as_plain_lora, check_init, init_adapter, write_adapter
 from medqa_cli.model.resolve import find_base
 from medqa_cli.prompt.contract import make_contract
 from medqa_cli.training.outcome import save_adapter
@@ -82,6 +82,14 @@ def test_a_pissa_adapter_is_saved_for_the_untouched_base(
     again = load_adapter(base_of(tiny_model_dir, "none"), adapter_dir)
     assert (trained - losses(base_of(tiny_model_dir, "none"))).norm() > 0.01
     torch.testing.assert_close(losses(again), trained, rtol=1e-4, atol=1e-4)
+
+
+def test_an_adapters_config_names_the_layers_in_an_order_that_stays(tiny_model_dir: Path, tmp_path: Path) -> None:
+    """PEFT keeps them as sets, whose order is another one in each process."""
+    names = ("v_proj", "q_proj", "up_proj", "o_proj", "k_proj", "gate_proj", "down_proj")
+    write_adapter(adapted(tiny_model_dir, "none", target_modules=names), tmp_path, None)
+    written = json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"]
+    assert written == sorted(names)
 
 
 def test_an_adapter_that_is_not_finite_leaves_the_one_before(
