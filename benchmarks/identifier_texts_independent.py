@@ -72,7 +72,12 @@ def make(hand: str, with_identifiers: bool, count: int, seed: int, half: str = "
 def _faker(locale: str) -> Any:
     from faker import Faker
 
-    return Faker(locale)
+    fake = Faker(locale)
+    if locale == "it_IT":
+        # Faker makes the list of a set, whose order is another one in each process.
+        towns = fake.provider("faker.providers.address")
+        towns.cities = sorted(towns.cities)
+    return fake
 
 
 def _filled(template: str, parts: dict[str, Any], values: _Values | None, draw: random.Random) -> Made:

@@ -207,6 +207,16 @@ def test_nothing_is_found_in_the_texts_without_identifiers(monkeypatch: pytest.M
     assert [made.text for made, spans in zip(without, module.ours(without), strict=True) if spans] == []
 
 
+def test_italian_towns_are_drawn_from_a_list_that_is_the_same_in_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module = importlib.import_module("identifier_texts_independent")
+    towns = types.SimpleNamespace(cities=["Torino", "Bari", "Milano"])
+    fake = types.SimpleNamespace(provider={"faker.providers.address": towns}.__getitem__)
+    monkeypatch.setitem(sys.modules, "faker", types.SimpleNamespace(Faker=lambda locale: fake))
+    assert module._faker.__wrapped__("it_IT") is fake
+    assert towns.cities == ["Bari", "Milano", "Torino"]
+
+
 @pytest.mark.parametrize("hand", ["independent", "third", "fourth", "fifth"])
 def test_the_texts_of_another_hand_say_where_their_identifiers_stand(
     hand: str, monkeypatch: pytest.MonkeyPatch
