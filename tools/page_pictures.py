@@ -35,16 +35,16 @@ sys.path.insert(0, str(ROOT / "tests"))
 from helpers.chromium import Chromium, find_chromium  # noqa: E402
 
 QUESTION = "How do you treat asthma?"
-WIDTH = 640  # the pictures are shown at half of it: letters stay readable
+WIDTHS = {"report": 960, "serve": 640}  # the pictures are shown at half of it: letters stay readable
 _BELOW = 16
 _COLORS = 64  # a page of text has few, and a third of the bytes
 PATIENCE = 300.0
 
 
-def keep(browser: Chromium, last: str, out: Path) -> None:
-    """Write the page as a PNG, from its top to the end of the element ``last``."""
+def keep(browser: Chromium, last: str, width: int, out: Path) -> None:
+    """Write the page as a PNG, from its top to the end of the element ``last``; ``width`` in pixels."""
     bottom = browser.run(f"document.querySelector({last!r}).getBoundingClientRect().bottom + window.scrollY")
-    clip = {"x": 0, "y": 0, "width": WIDTH, "height": bottom + _BELOW, "scale": 1}
+    clip = {"x": 0, "y": 0, "width": width, "height": bottom + _BELOW, "scale": 1}
     found = browser.send("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
     out.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(io.BytesIO(base64.b64decode(found["data"]))) as picture:
@@ -74,7 +74,7 @@ def served(config: Path, model: str, folder: Path) -> Iterator[str]:
 
 def ask(browser: Chromium, url: str) -> None:
     """Ask the question on the page of ``medqa serve`` and wait for the end of the answer."""
-    browser.open(url, WIDTH, "light")
+    browser.open(url, WIDTHS["serve"], "light")
     browser.send("Input.insertText", text=QUESTION)
     browser.press("Enter")
     deadline = time.monotonic() + PATIENCE
@@ -105,12 +105,12 @@ def main() -> None:
     try:
         with Chromium(program, folder / "profile") as browser:
             if options.page == "report":
-                browser.open(options.file.resolve(), WIDTH, "light")
-                keep(browser, "dl.answer", out)
+                browser.open(options.file.resolve(), WIDTHS["report"], "light")
+                keep(browser, "dl.answer", WIDTHS["report"], out)
             else:
                 with served(options.config.resolve(), options.model, folder) as url:
                     ask(browser, url)
-                    keep(browser, "#sources", out)
+                    keep(browser, "#sources", WIDTHS["serve"], out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

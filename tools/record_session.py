@@ -26,7 +26,7 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "src/medqa_cli/resources/quickstart"
-WIDTH = 92
+WIDTH = 80
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Step:
 
 
 STEPS = (
-    Step("medqa convert", 1, ("read  ", "kept  ")),
-    Step("medqa train", 1, ("step 0/", "step 52/52: validation", "adapter:")),
-    Step("medqa eval --set eval.metrics=all", 0, ("Better than ", "Do its answers end properly?", "Can I use it?")),
+    Step("medqa convert", 0, ("kept  ",)),
+    Step("medqa train", 0, ("step 0/", "step 52/52: validation")),
+    Step("medqa eval --set eval.metrics=all", 0, ("Can I use it?",)),
     Step('medqa ask "How to treat glaucoma?"', 1, ("[1] ",)),
 )
 
@@ -82,7 +82,6 @@ def draw(outputs: list[tuple[str, list[str]]], path: Path) -> None:
             console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
             for line in lines:
                 console.print(Text(line), style="dim" if line.startswith("    ... ") else None)
-            console.print()
         svg = without_web_fonts(console.export_svg(title="medqa", unique_id="medqa-session"))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
