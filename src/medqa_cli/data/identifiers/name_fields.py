@@ -23,14 +23,9 @@ _NAMELESS = frozenset(
     ["none", "unknown", "self", "same", "pending", "yes", "no", "n/a", "na", "nil", "tbc", "tbd", "see", "as", "per"]
 )
 _POSSESSIVE = re.compile(r"(?<![\w'’-])([^\W\d_]{3,})['’]s (?=[a-z])")
-_LONGEST_LAST, _FEWEST = 48, 4
+_LONGEST_LAST, _LONGEST_VALUE, _FEWEST = 48, 80, 4
 _LAST = re.compile(rf"(?:[.!?](?:[\"”])?\s+|\n\s*|(?P<bye>\b[^\W\d_]+),\s?){_VALUE}[\s\"”]*\Z")
-_DEGREE = re.compile(
-    rf"(?:(?<=[.:/\n\"“(;] )|(?<=\n)|(?<=[:\n])|\A){_VALUE},? "
-    r"(?:np|rn|rrt|dpm|otr|rd|cnm|lvn|lpn|cma|bsn|crna|pa-c|aprn|fnp|dnp|pt, dpt|dpt|slp|mbbs|frcs|mrcgp"
-    r"|msw|lcsw|do|md|od|dc)"
-    r"(?=\s*\Z|[,.;)\n])"
-)
+_BEFORE_DEGREE = re.compile(rf"(?:(?<=[.:/\n\"“(;] )|(?<=[:\n])|\A){_VALUE}\Z")
 _VALUE_HERE, _FEW_HERE = re.compile(rf"{_VALUE}{_END}"), re.compile(rf"{_WORD}(?: {_WORD})?{_END}")
 # A line of a table: Joy Ojo | 1-Oct-2000 |
 _IN_TABLE = re.compile(rf"(?:\A|\n){_VALUE}(?:\s?[|\t]\s?|\s[–—-]\s)(?:the )?(?={_DATE_OR_NUMBER})")
@@ -49,9 +44,12 @@ def find_names_in_fields(text: Text) -> Iterator[Span]:
         value = (NAME_HERE if has_both else _FEW_HERE).match(text.text, found.end())
         if value is not None:
             yield from _named(text, *value.span(), is_field=has_both)
-    for pattern in (_IN_TABLE, _DEGREE):
-        for found in pattern.finditer(text.lower):
-            yield from _named(text, *found.span("name"), is_field=False)
+    for found in _IN_TABLE.finditer(text.lower):
+        yield from _named(text, *found.span("name"), is_field=False)
+    for degree in load_pattern("identifiers", "degree", re.NOFLAG).finditer(text.lower):
+        before = _BEFORE_DEGREE.search(text.lower, max(degree.start() - _LONGEST_VALUE, 0), degree.start())
+        if before is not None:
+            yield from _named(text, *before.span("name"), is_field=False)
     yield from _owners(text)
     yield from _at_end(text)
 

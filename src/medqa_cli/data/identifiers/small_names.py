@@ -45,10 +45,6 @@ _SUBJECT = re.compile(
     r"| (?:was admitted|was seen|underwent|presented)\b)"
 )
 _SIGNED = re.compile(rf"(?:[.!?]\s+|\S ?[-–—~]\s?)({SMALL}){BEHIND_SIGNATURE}")
-_DEGREE = re.compile(
-    r", (?:d\.?o(?= on| of|[.,;]|$)|m\.?d|r\.?n|ph\.?d|l\.?c\.?s\.?w|mbbs|pharmd|dds|dnp|aprn|psyd|lmft|frcp|mrcp)"
-    r"(?![\w-])"
-)
 _BEFORE_DEGREE = re.compile(rf"(?<![\w'’.-])(?:{SMALL} |[^\W\d_]\. )(?:[^\W\d_]\. |{PARTICLE} ){{0,2}}{SMALL}\Z")
 _WORDS = re.compile(r"[^\W_]+")
 _FIRST_BEHIND = re.compile(rf", ({SMALL})")
@@ -72,8 +68,10 @@ def find_small_names(text: Text) -> Iterator[Span]:
         yield Span(*signed.span(1), "name")
     if "degree_words" in text.tables:
         # Two names, or an initial and a name, before a degree.
-        for degree in _DEGREE.finditer(text.lower):
-            before = _BEFORE_DEGREE.search(text.lower, max(degree.start() - 40, 0), degree.start())
+        for degree in load_pattern("identifiers", "degree", re.NOFLAG).finditer(lower):
+            if lower[degree.start()] != ",":
+                continue
+            before = _BEFORE_DEGREE.search(lower, max(degree.start() - 40, 0), degree.start())
             if before is None or not (text.is_shouted or text.text[before.start() : before.end()] == before[0]):
                 continue
             start, words = before.start(), before[0].split()

@@ -98,6 +98,7 @@ def test_a_street_does_not_go_on_in_the_next_sentence(text: str) -> None:
         ("The rash on Bianca's neck is back and she can't sleep. What should we do?", "Bianca"),
         ("Please disregard my last note about the patient. Mbatshazwa", "Mbatshazwa"),
         ("I will call you about your labs at noon. i. horton, np", "i. horton"),
+        ("labs at noon. i. horton, md said so to my mother", "i. horton"),
     ],
 )
 def test_a_name_is_found_in_its_field_whatever_its_letters(text: str, name: str) -> None:
