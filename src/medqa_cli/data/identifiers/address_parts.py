@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from medqa_cli.data.identifiers.name_forms import is_common, is_medicine, is_unknown, with_capitals
+from medqa_cli.data.identifiers.name_forms import is_common, is_medicine, with_capitals
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import common_words, medical_words
 from medqa_cli.resources import load_pattern, load_words
@@ -22,12 +22,13 @@ _UNIT = (
 )
 _UNIT_NUMBER = r"\.?[:.]?\s?(?:no\.?\s?)?\#?\s?(?:\d{1,5}[a-z]?(?:[/-]\d{1,4}[a-z]?)?|[a-z]\d{1,4})(?![\w])"
 _UNIT_BEHIND = re.compile(
-    rf"[,.\s]{{1,3}}{_UNIT}{_UNIT_NUMBER}|,?\s(?:apt|apartment|suite|ste|unit|flat|room|piso|puerta|bl|sc|esc|scala)\.?\s[a-h]\b|[,\s]{{1,2}}(?:[md][.:]|of\.|\#|n\.?[º°]|m\.)\s?\d{{1,4}}(?:[/-]\d{{1,4}})?[a-z]?(?!\w)"
+    rf"[,.\s]{{1,3}}{_UNIT}{_UNIT_NUMBER}|,?\s(?:apt|apartment|suite|ste|unit|flat|room|piso|puerta|bl|sc|esc|scala)\.?\s(?:[b-hj-z]\b(?!['’])|a(?=[,.;)\n]|\Z))|[,\s]{{1,2}}(?:[md][.:]|of\.|\#|n\.?[º°]|m\.)\s?\d{{1,4}}(?:[/-]\d{{1,4}})?[a-z]?(?!\w)"
     r"|,?\s\d{1,2}(?:º|ª|°|[èe]me|er\b|th|st|nd|rd|\.)\s?(?:(?:izq\w*|dcha\w*|emelet|floor|étage|piso|andar|stock|og|patro|et|cross|main"
     r"|block|sector|phase|stage|[a-d])\b\.?)?(?=[,.;\s]|\Z)"
 )
 _NUMBER_BEHIND = re.compile(
     r"(?:\s?[/-]\s?\d{1,5}[a-z]?)+(?![\w%/])|\s\d{1,4}(?=\s?[,.;\n]\s?(?:[^\Wa-z]|\Z)|\Z)(?!\s?[.,]\d)"
+    r"|\s\d{3}(?=[,.;:)|\n]|\s?\Z|\s[a-z]{2,})(?![.,]\d|\s?(?:mg|mcg|ml|kg|cm|mm|am|pm)\b)|(?i:,\ss/n\b)"
 )
 _CODE = (
     r"(?:(?:[A-Z]{1,3}-)?(?:\d{5}-\d{3,4}|\d{4}-\d{3}|\d{3}-\d{4}|\d{2}-\d{3}|\d{3}\s\d{2}|\d{4}\s?[A-Z]{2}"
@@ -35,12 +36,14 @@ _CODE = (
     r"|[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}|[A-Z]\d[A-Z]\s?\d[A-Z]\d|[AC-FHKNPRTV-Y]\d[\dW]\s?[AC-FHKNPRTV-Y\d]{4})"
 )
 _LINK = (
-    r"(?:am|an der|an|ob der|in der|im|bei|unter|sur|sous|en|la|le|les|los|las|del?|dell?['’]?|da|das|do|dos|di|du"
-    r"|upon|on|under|the|of the|of|pri|ob|na|nad|pod|v|y|e|al|et)"
+    r"(?:am|an der|an|ob der|in der|im|in 't|en 't|bei|unter|sur|sous|en|la|le|les|los|las|de los|de las|de la|del?"
+    r"|da|das|do|dos|di|du|upon|on|under|the|of the|of|pri|ob|na|nad|pod|v|y|e|al|et|van|aan de|aan den|op"
+    r"|'t|ter|ten|zu|i|w)"
 )
 _TOWN = (
-    r"(?:(?:St|Ste|Sta|Sto|San|Col|Urb|Res|Fracc|TP|P|Q|Mt|Ft|Bad)\.?\s)?[A-ZÀ-Þ][\w'’.-]*\w"
-    rf"(?:[ -](?:(?i:{_LINK}) )?[A-ZÀ-Þ\d][\w'’-]*|[ -](?i:{_LINK}) [A-ZÀ-Þ][\w'’-]*){{0,7}}"
+    r"(?:(?:St|Ste|Sta|Sto|San|Col|Urb|Res|Fracc|TP|P|Q|Mt|Ft|Bad|(?i:thành phố|thị xã|tp|kota|d[aeo]s?))\.?\s)?"
+    r"[A-ZÀ-Þ](?:[\w'’.-]*\w|['’][\w-]+)"
+    rf"(?:(?: |-|- | -| - |--|/)(?:(?i:{_LINK}) |[dl]['’])?[A-ZÀ-Þ\d][\w'’-]*){{0,7}}(?: los (?:altos|bajos)\b)?"
 )
 _TOWN_END = r"(?:\s-\s?[A-Z]{2}\b|\s\([A-Z]{2,3}\)|,?\s[A-Z]{2,3}\b(?=,?\s\d{4,6}))?"
 _CODE_BEHIND = with_capitals(
@@ -48,25 +51,28 @@ _CODE_BEHIND = with_capitals(
     rf"|{_SEPARATOR}{_TOWN},?\s(?:[A-Z]{{2,3}},?\s)?{_CODE}(?!\w)|,?\s[A-Z]{{2,3}}\s{_CODE}(?!\w)"
 )
 _SURE_CODE = (
-    r"(?:(?:[A-Z]{1,2}-)?(?:\d{5}-\d{3,4}|\d{4}-\d{3}|\d{2}-\d{3}|\d{3}\s\d{2}|\d{4}\s?[A-Z]{2}|\d{5,6}|(?!(?:19|20)\d\d)\d{4})(?![\d/-])"
+    r"(?:(?:[A-Z]{1,2}-)?(?:\d{5}-\d{3,4}|\d{4}-\d{3}|\d{2}-\d{3}|\d{3}\s\d{2}|\d{4}\s?[A-Z]{2}|\d{5,6}|\d{7,8}|(?!(?:19|20)\d\d)\d{4})(?![\d/-])"
     r"|[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}|[A-Z]\d[A-Z]\s?\d[A-Z]\d|[AC-FHKNPRTV-Y]\d[\dW]\s[AC-FHKNPRTV-Y\d]{4}|1\d\d(?=\s[A-Z][a-z]))"
 )
 _CODED_TOWN = with_capitals(
     rf"\.?\s?[,\n]\s?(?:{_SURE_CODE}\s(?=\S+[a-z]){_TOWN}|(?=\S+[a-z]){_TOWN},?\s(?:[A-Z]{{2,3}},?\s)?{_SURE_CODE})(?!\w)"
 )
 _SMALL_CODED_TOWN = re.compile(
-    r"\.?\s?[,\n]\s?(?:(?:[a-z]{1,2}-)?(?:\d{5}-\d{3,4}|\d{4}-\d{3}|\d{2}-\d{3}|\d{3}\s\d{2}|\d{4}\s?[a-z]{2}|\d{5,6}|(?!19|20)\d{4})\s[^\W\d_]{3,}"
+    r"\.?\s?[,\n]\s?(?:(?:[a-z]{1,2}-)?(?:\d{5}-\d{3,4}|\d{4}-\d{3}|\d{2}-\d{3}|\d{3}\s\d{2}|\d{4}\s?[a-z]{2}|\d{5,8}|(?!19|20)\d{4})\s[^\W\d_]{3,}"
     r"|[^\W\d_]{3,}(?: [^\W\d_]{2,}){0,2},?\s(?:[a-z]{2,3},?\s)?"
     r"(?:\d{5,6}|[a-z]{1,2}\d[a-z\d]?\s?\d[a-z]{2}|[a-z]\d[a-z]\s?\d[a-z]\d))(?!\w)"
 )
 _TOWN_BEHIND = with_capitals(
     rf"(?:\.?\s?,\s?|\s(?=(?:Phố|Đường|Jalan|Jl|Road|Street)\b))({_TOWN}){_TOWN_END}(?=\s?[,.;:)\n!?(|]|\s[a-z\d(]|\s[-–]|\Z)"
 )
-_SMALL_TOWN_BEHIND = re.compile(r"\s?,\s?([^\W\d_]{3,}(?:[\s-][^\W\d_]{2,}){0,3})(?=\s?[.;:)\n!?|]|\s?,|\Z)")
+_SMALL_TOWN_BEHIND = re.compile(r"\s?,\s?([^\W\d_]{3,}(?:[ -][^\W\d_]{2,}){0,3})(?=\s?[.;:)\n!?|]|\s?,|\Z)")
+_ANY_TOWN_BEHIND = re.compile(r"\s?[,\n]\s?([^\W\d_][\w'’.-]{2,}(?:[ -][^\W\d_][\w'’.-]+){0,3})")
+_TOWN_ALONE_BEHIND = with_capitals(r",\s([A-ZÀ-Þ][\w'’-]{2,}(?: [A-ZÀ-Þ][\w'’-]{2,})?)(?=\s?[.;)\n]|\s-|\Z)")
 _SMALL_CODE_BEHIND = re.compile(
-    rf"(?:{_SEPARATOR}|\s)(?:[a-z]{{1,2}}-)?(?:\d{{5}}-\d{{3,4}}|\d{{4}}-\d{{3}}|\d{{2}}-\d{{3}}|\d{{3}}\s\d{{2}}|\d{{4,6}}|\d{{4}}\s[a-z]{{2}})"
-    r"(?:\s[^\W\d_]{3,}(?:[\s-][^\W\d_]{2,}){0,3}(?=\s?[,.;:\n)!?|]|\Z))"
-    r"|(?:,\s[^\W\d_]{2,}(?:[\s-][^\W\d_]{2,}){0,3})?,?\s(?:[a-z]{2,3},?\s)?(?:\d{4,6}(?:-\d{4})?|[a-z]{1,2}\d[a-z\d]?\s?\d[a-z]{2}|[a-z]\d[a-z]\s?\d[a-z]\d"
+    rf"\.?(?:{_SEPARATOR}|\s)(?:[a-z]{{1,2}}-)?(?:\d{{5}}-\d{{3,4}}|\d{{4}}-\d{{3}}|\d{{2}}-\d{{3}}|\d{{3}}\s\d{{2}}|\d{{4}}\s?[a-z]{{2}}|\d{{4,8}})"
+    r"(?: [^\W\d_]{3,}(?:[ -][^\W\d_]{2,}){0,3}(?=\s?[,.;:\n)!?|]|\Z))"
+    r"|(?:,\s[^\W\d_]{2,}(?:[ -][^\W\d_]{2,}){0,3})?,?\s(?:[a-z]{2,3},?\s)?(?:\d{4,6}(?:-\d{4})?"
+    r"|[a-z]{1,2}\d[a-z\d]?\s?\d[a-z]{2}|[a-z]\d[a-z]\s?\d[a-z]\d"
     r"|[ac-fhknprtv-y]\d[\dw]\s?[ac-fhknprtv-y\d]{4})(?!\w|[.,/-]\d)"
 )
 _UNIT_BEFORE = re.compile(
@@ -88,9 +94,26 @@ _CHAIN = re.compile(
     r"(?<![\w-])(?:(?:house|plot|villa|lot|quadra|mz|blk|block|flat|room)\.?\s(?:no\.?\s?)?\d{1,4}[a-z]?(?:,\s?|\s)"
     r"(?:road|street|lane|phase|sector|blk|block|lote?|building|house)\.?\s(?:no\.?\s?)?\d{1,4}[a-z]?"
     r"|số\s\d{1,5}(?:/\d{1,5})*[a-z]?"
-    r"|(?:carrera|cra\.?|kra\.?|calle|cl\.|cr\.?|diagonal|transversal|av\.?|avenida)\s\d{1,3}[a-z]{0,2}\s(?:\#|no\.?|n[º°])\s?\d{1,3}[a-z]{0,2}\s?-\s?\d{1,3}(?:\s(?:sur|este|norte|oeste)\b)?"
-    r"|(?:calle|diagonal|av\.?|avenida)\s\d{1,3}\sn[º°]\s?\d{1,4})(?!\w)"
+    r")(?!\w)"
 )
+# Carrera 67 # 90-9 Este, Blv. Mitre N° 17; 56, Bora, Patiala, 056461
+_NUMBER_SIGNED = re.compile(
+    r"(?<![\w-])(?:carrera|cra|kra|calle|cl|cr|c|diagonal|diag|dg|transversal|transv|tr|tv|av|avenida|autopista|circular|boulevard|bulevar|blv|bv)\b\.?"
+    r"(?:\s[^\W\d_][\w.'’-]*|\s\d{1,3}[a-zªº]{0,2}){1,6}\s?(?:\#|no\.|n\s?[º°]\.?)\s?\d{1,4}[a-z]{0,2}(?:\s?-\s?\d{1,3})?"
+    r"(?:\s(?:sur|este|norte|oeste|bis)\b)?(?!\w)"
+)
+_SIGNS = ("#", "º", "°", "no.")
+_INDIAN = re.compile(
+    r"\d(?<![\w.,/-].)\d{0,3}(?:/\d{1,4})?,\s[^\W\d_]{3,}(?: [^\W\d_]{2,}){0,2},\s[^\W\d_]{3,}(?: [^\W\d_]{3,})?"
+    r",?\s\d{6}(?!\w)"
+)
+_VIETNAMESE_NAME = r"(?:[^\W\d_]{2,6}\s){1,3}[^\W\d_]{2,6}"
+_VIETNAMESE = re.compile(
+    r"(?<![\w-])(?:số\s)?\d{1,4}(?:/\d{1,4}){0,3}\s(?:(?:ngõ|hẻm|ngách|khu|khóm|tổ|ấp|thôn|kiệt)\s\d{1,4}\s"
+    rf"(?:(?:(?:phố|đường)\s)?(?:số\s)?\d{{1,3}}|(?:(?:phố|đường)\s)?{_VIETNAMESE_NAME})"
+    rf"|(?:phố|đường)\s(?:(?:số\s)?\d{{1,3}}|{_VIETNAMESE_NAME}))(?!\w)"
+)
+_VIETNAMESE_WORDS = frozenset(("số", "ngõ", "hẻm", "ngách", "khu", "khóm", "phố", "đường"))
 _UNIT_AND_HOUSE = re.compile(
     r"(?<![\w-])(?:flat|unit|apt|apartment|studio|suite|level|shop)\.?\s\d{1,4}[a-z]?(?:,\s?|\s|/)\d{1,5}[a-z]?\s(?:[^\W\d_][\w'’.-]*\s?){1,4}"
     r"(?<!\s)(?=\s?[,;:\n)]|\.\s|\.?\Z)"
@@ -109,12 +132,15 @@ _FRENCH_STREET = with_capitals(
     r"(?:[rR]ue|[aA]venue|[bB]oulevard|[cC]hemin|[aA]llée|[iI]mpasse|[qQ]uai)"
     r"\s(?:(?:de la|de|du|des|le|la)\s|de l['’]|d['’])?[A-ZÀ-Þ][\w'’-]+(?:\s[A-ZÀ-Þ][\w'’-]+){0,2}(?!\w)"
 )
-_LONGEST = 160
+_LONGEST, _LONGEST_SMALL = 160, 16
 _AMOUNT = re.compile(r"\s?(?:mg|ml|kg|cm|mm|days?|weeks?|months?|years?|hours?|times|points?|tablets?|pills?)\b")
 _LETTERS = re.compile(r"(?<!\d)[^\W\d_]{2,}(?!\d)")
 _DUTCH_CODE = re.compile(r"(?<!\d)\d{4}\s?[A-Za-z]{2}\b")
-_COMMA, _PLAIN_WORD = re.compile(r"\s?,\s"), re.compile(r"[^\W\d_]{3,}")
-_NEXT_WORD = re.compile(r"\s([^\W\d_]{3,})")
+_SMALL_BEFORE_TOWN = re.compile(
+    r"\.?\s?,\s(?:(?:[a-z]{1,2}-)?(?:\d{5}-\d{3,4}|\d{4}-\d{3}|\d{2}-\d{3}|\d{3}\s\d{2}|\d{4}\s?[a-z]{2}|\d{4,8}"
+    r"|[a-z]\d[a-z]\s?\d[a-z]\d)\s)?(?=[^\W\d_])"
+)
+_TOWN_WORD = re.compile(r"[^\W\d_][\w'’.]*")
 
 
 def grown(text: Text, start: int, end: int) -> tuple[int, int]:
@@ -137,7 +163,7 @@ def grown(text: Text, start: int, end: int) -> tuple[int, int]:
 
 def end_of_parts(text: Text, end: int) -> int:
     """Return where the parts behind a street end: units, a code, a town."""
-    is_small = text.text == text.lower or text.is_shouted
+    is_small = text.is_shouted or text.text[max(end - _LONGEST_SMALL, 0) : end].islower()
     for _ in range(_MOST):
         last = _end_behind(text, end, is_small)
         if last == end:
@@ -163,8 +189,14 @@ def labelled(text: Text) -> Iterator[tuple[int, int]]:
 
 def chains(text: Text) -> Iterator[tuple[int, int]]:
     """Yield two numbers of plots and houses, one behind the other; a number before a ward; a house and its lane."""
-    for pattern in (_CHAIN, _UNIT_AND_HOUSE):
+    patterns = [_CHAIN, _UNIT_AND_HOUSE]
+    patterns += [_NUMBER_SIGNED] * any(map(text.lower.__contains__, _SIGNS))
+    patterns += [_VIETNAMESE] * (not _VIETNAMESE_WORDS.isdisjoint(text.all_words))
+    for pattern in patterns:
         for found in pattern.finditer(text.lower):
+            yield found.span()
+    if text.has_long_number:
+        for found in text.matches(_INDIAN, 0, small=True):
             yield found.span()
     if not text.is_shouted:
         for pattern in (_WARD, _HOUSE_AND_LANE, _FRENCH_STREET):
@@ -180,27 +212,57 @@ def _end_behind(text: Text, end: int, is_small: bool) -> int:
     if number := _NUMBER_BEHIND.match(text.text, end):
         return number.end()
     if is_small:
-        coded = _SMALL_CODE_BEHIND.match(text.lower, end)
-        if coded and not _AMOUNT.match(text.lower, coded.end()) and _are_places(coded[0], is_coded=True):
-            town = _NEXT_WORD.match(text.lower, coded.end())
-            return town.end() if town and is_unknown(town[1]) else coded.end()
         if (town := _SMALL_TOWN_BEHIND.match(text.lower, end)) and _are_places(town[1]):
             return town.end()
-        comma = _COMMA.match(text.lower, end)
-        last = end
-        for word in _PLAIN_WORD.finditer(text.lower, comma.end()) if comma else ():
-            if word[0] in common_words() or word[0] in medical_words() or not _are_places(word[0]):
-                break
-            last = word.end()
-            if text.lower[last : last + 1] not in (" ", "-"):
-                break
-        return last
+        coded = _SMALL_CODE_BEHIND.match(text.lower, end)
+        if coded and not _AMOUNT.match(text.lower, coded.end()) and _are_places(coded[0], is_coded=True):
+            is_next = text.text[coded.end() : coded.end() + 1] == " "
+            return _end_of_small_town(text, coded.end() + 1, coded.end()) if is_next else coded.end()
+        before = _SMALL_BEFORE_TOWN.match(text.lower, end)
+        return _end_of_small_town(text, before.end(), end) if before else end
     coded = _CODE_BEHIND.match(text.text, end)
     if coded and not _AMOUNT.match(text.lower, coded.end()) and _are_places(coded[0], is_coded=True):
         return coded.end()
     if (town := _TOWN_BEHIND.match(text.text, end)) and _are_places(town[1]):
         return town.end()
     return end
+
+
+def end_of_units(text: Text, end: int) -> int:
+    """Return where the units behind a street end: flats, floors."""
+    while unit := _UNIT_BEHIND.match(text.lower, end):
+        end = unit.end()
+    return end
+
+
+def _end_of_small_town(text: Text, place: int, end: int) -> int:
+    """Return where a town in small letters ends that begins at a place, or ``end`` where there is none: west thomas."""
+    links, places = load_words("identifiers", "town_links"), load_words("not_names", "places")
+    for word in _TOWN_WORD.finditer(text.lower, place, place + _REACH):
+        plain = word[0].strip(".'’")
+        if plain in load_words("identifiers", "no_towns"):
+            break
+        is_word = plain in common_words() or plain in medical_words()
+        if plain not in links:
+            is_large = text.text[word.start()].isupper() and not text.is_shouted
+            if (is_word and plain not in places and not is_large) or is_medicine(plain):
+                break
+            end = word.end()
+        if text.lower[word.end() : word.end() + 1] not in (" ", "-", "/"):
+            break
+    return end
+
+
+def has_town_behind(text: Text, end: int) -> bool:
+    """Tell whether what looks like a town stands behind a street and a comma, in whatever letters."""
+    town = _ANY_TOWN_BEHIND.match(text.lower, end)
+    return town is not None and _are_places(town[1])
+
+
+def has_town_alone_behind(text: Text, end: int) -> bool:
+    """Tell whether a town, of words that are none of the language, stands between a street and a mark."""
+    town = _TOWN_ALONE_BEHIND.match(text.text, end)
+    return town is not None and _are_places(town[1]) and not all(map(is_common, _LETTERS.findall(town[1].lower())))
 
 
 def has_code_behind(text: Text, end: int) -> bool:

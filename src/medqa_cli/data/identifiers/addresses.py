@@ -17,6 +17,7 @@ from medqa_cli.data.identifiers.home_addresses import (
     town_behind,
 )
 from medqa_cli.data.identifiers.name_forms import LAST_WORD, with_capitals
+from medqa_cli.data.identifiers.shaped_addresses import streets_without_number
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import months
 from medqa_cli.resources import load_pattern, load_words
@@ -89,7 +90,9 @@ def find_addresses(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
         # Words of four letters and more get one capital; codes of states and countries keep theirs.
         text = Text(_LONG_WORD.sub(lambda word: word[0].capitalize(), text.text))
         text.is_shouted = True
-    parts = [*_parts(text), *(personal_streets(text) if is_personal and text.numbers else ())]
+    parts = [*_parts(text)]
+    if is_personal:
+        parts += [*streets_without_number(text), *(personal_streets(text) if text.numbers else ())]
     parts = [span for span in parts if text.text[span[0] - 1 : span[0]] not in _IN_DATE or not _year_at(text, span[0])]
     found = sorted({span for span in parts if not _is_public(text, *span, is_personal=is_personal)})
     whole: list[tuple[int, int]] = []
@@ -112,20 +115,35 @@ def _whole(text: Text, first: int, last: int, *, is_personal: bool) -> tuple[int
     """Return the place of an address with the flat before it and the town behind it."""
     flat = FLAT_BEFORE.search(text.lower, max(first - 9, 0), first)
     towns = (_CODE_BEHIND.match(text.text, last), town_behind(text, last))
-    first, last = flat.start() if flat else first, max([last, *(town.end() for town in towns if town)])
-    return grown(text, first, last) if is_personal else (first, last)
+    first, whole = flat.start() if flat else first, max([last, *(town.end() for town in towns if town)])
+    if not is_personal:
+        return first, whole
+    first, end = grown(text, first, last)
+    return first, max(end, grown(text, first, whole)[1])
 
 
 def _parts(text: Text) -> Iterator[tuple[int, int]]:
     if not text.numbers:
         return
+    yield from _of_known_streets(text)
+    yield from _of_any_street(text)
+    if "home_words" in text.tables:
+        yield from at_home(text)
+        yield from streets_before_numbers(text)
+    if "box_words" in text.tables:
+        for match in load_pattern("identifiers", "post_box").finditer(text.text):
+            yield match.span()
+    if text.has_long_number:
+        yield from coded_towns(text)
+    yield from _with_codes(text)
+
+
+def _of_known_streets(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield streets with a word that streets have, and their numbers."""
     if "street_words" in text.tables:
         for start, end in text.numbers:
             if _HOUSE.match(text.text, end) and (match := _pattern("street").match(text.text, start)):
                 yield match.span()
-    if "box_words" in text.tables:
-        for match in load_pattern("identifiers", "post_box").finditer(text.text):
-            yield match.span()
     if "clear_street_words" in text.tables:
         for start, end in text.numbers:
             if text.lower[end : end + 1].isspace() or text.lower[end + 1 : end + 2].isspace():
@@ -136,15 +154,17 @@ def _parts(text: Text) -> Iterator[tuple[int, int]]:
                     or _CODE.search(text.after(match.end(), 45))
                 ):
                     yield match.span()
-    yield from _of_any_street(text)
-    if "home_words" in text.tables:
-        yield from at_home(text)
-        yield from streets_before_numbers(text)
-    if text.has_long_number:
-        yield from coded_towns(text)
-    if "foreign_street_words" in text.tables or (text.has_long_number and any(map(text.lower.__contains__, _ENDINGS))):
+    has_ending = text.has_long_number and any(map(text.lower.__contains__, _ENDINGS))
+    if "foreign_street_words" in text.tables or has_ending:
         for match in _pattern("foreign_street").finditer(text.text):
             yield match.span()
+    if has_ending:
+        for match in _pattern("german_street").finditer(text.lower):
+            yield match.span()
+
+
+def _with_codes(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield what ends with the code of a state or a postcode, and postcodes alone."""
     if any(text.lower[start - 1 : start].isalpha() and _INWARD.match(text.lower, end) for start, end in text.numbers):
         for match in text.matches(_pattern("to_postcode"), 0, small=True):
             if match[1].upper() in load_words("identifiers", "uk_areas"):
@@ -154,9 +174,6 @@ def _parts(text: Text) -> Iterator[tuple[int, int]]:
         zips = (start for start, end in text.numbers if end - start == _ZIP_DIGITS)
         if any(text.text[start - 1 : start].isspace() and text.text[start - 2] not in "0123456789" for start in zips):
             for match in text.matches(_pattern("to_zip"), 0, small=True):
-                yield match.span()
-        if any(map(text.lower.__contains__, _ENDINGS)):
-            for match in _pattern("german_street").finditer(text.lower):
                 yield match.span()
         for match in text.matches(_ZIP, 0):
             town = _pattern("town_before").search(text.text, max(match.start() - 60, 0), match.start())

@@ -13,11 +13,11 @@ from medqa_cli.data.identifiers.address_parts import (
     chains,
     end_of_parts,
     has_code_behind,
-    has_coded_town_behind,
     labelled,
 )
 from medqa_cli.data.identifiers.finds import Span
-from medqa_cli.data.identifiers.name_forms import is_common, is_medicine, with_capitals
+from medqa_cli.data.identifiers.name_forms import is_common, with_capitals
+from medqa_cli.data.identifiers.shaped_addresses import shaped_streets
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import all_names, common_words, medical_words
 from medqa_cli.resources import load_pattern, load_words
@@ -41,8 +41,6 @@ _HOUSE_OF_NAME = re.compile(
     rf"(?<![\w-])(?:flat|studio|apartment|apt\.?|unit)\s\d{{1,4}}[a-z]?,\s(?P<words>{_WORD} {_WORD})"
     r"(?=\s?[,.;\n]|\s[a-z]|\Z)"
 )
-# Šestinski vijenac 4, 03918 Delnice
-_BEFORE_CODED = with_capitals(r"(?<![\w-])[A-ZÀ-Þ][\w'’.-]+(?: [\w'’.-]+){0,2} \Z")
 _NO_STREET_WORDS = frozenset(
     (
         "until",
@@ -63,10 +61,6 @@ _NO_STREET_WORDS = frozenset(
         "you",
     )
 )
-_SMALL_BEFORE = re.compile(r"(?:\b(?:at|to|in|of|on|from)|[,;:\n])\s?((?:[^\W\d_][\w'’-]{2,} ){1,3})\Z")
-_NUMBER_ALONE = re.compile(rf"[a-z]?(?:[/-]\d{{1,4}}[a-z]?)?(?=[,.;!?\n)]|\s[a-z]|\Z)(?!{_AMOUNT}|[.,]\d)")
-_TOWN_NEXT = with_capitals(r",\s(?:\d{4,6}|\d{2}-\d{3}|\d{3}\s\d{2})\s[A-ZÀ-Þ][a-zà-þ]")
-_UNKNOWN_BEHIND = with_capitals(rf"{_NUMBER},? ((?:[A-ZÀ-Þ][\w'’-]+ ?){{1,4}})(?<!\s)")
 _LONGEST_FLAT, _LONGEST_SHORT = 24, 5
 FLAT_BEFORE = re.compile(
     r"(?<![\w-])(?:flat|unit|studio|level|plot(?: no\.?)?|house no\.?|door no\.?|h\.?\s?no\.?)\s?\Z"
@@ -107,7 +101,7 @@ def personal_streets(text: Text) -> Iterator[tuple[int, int]]:
             rest = found.end()
             if number := _NUMBER_BEHIND.match(text.lower, rest):
                 yield found.start(), end_of_parts(text, number.end())
-    yield from _before_numbers(text)
+    yield from shaped_streets(text)
     # Flats of houses that have names: Flat 61, Kevin Points.
     if not load_words("identifiers", "flat_words").isdisjoint(text.words):
         for found in _HOUSE_OF_NAME.finditer(text.lower):
@@ -159,62 +153,6 @@ def _ends_sentence(word: str) -> bool:
     plain = word.rstrip(".")
     is_word = plain in common_words() or plain in medical_words()
     return plain != word and (len(word) > _LONGEST_SHORT or (is_word and plain not in _street_words()))
-
-
-def _before_numbers(text: Text) -> Iterator[tuple[int, int]]:
-    """Yield streets of any name behind "at" or before a town: at Jurkovićeva 707; at 12 Nguyễn Chí Thanh."""
-    if text.is_shouted:
-        return
-    is_small = text.text == text.lower
-    for start, end in text.numbers:
-        found = load_pattern("identifiers", "any_street_before", re.NOFLAG).search(text.text, max(start - 50, 0), start)
-        number = _NUMBER_ALONE.match(text.text, end)
-        is_told = found is not None and (
-            found[1] or load_pattern("identifiers", "home_before").search(text.before(found.start(), _CUE_REACH))
-        )
-        if (
-            found
-            and number
-            and (is_told or _TOWN_NEXT.match(text.text, number.end()))
-            and _is_unknown(found[2])
-            and not found[2].isupper()
-        ):
-            yield found.start(2), end_of_parts(text, number.end())
-        coded = _BEFORE_CODED.search(text.text, max(start - 45, 0), start) if number else None
-        if (
-            coded
-            and number
-            and has_coded_town_behind(text, number.end())
-            and not is_common(coded[0].split()[0].lower())
-        ):
-            yield coded.start(), end_of_parts(text, number.end())
-        small = _SMALL_BEFORE.search(text.lower, max(start - 45, 0), start) if number and is_small else None
-        if small and number and has_coded_town_behind(text, number.end()) and _is_unknown(small[1]):
-            yield small.start(1), number.end()
-        found = _UNKNOWN_BEHIND.match(text.text, start)
-        if (
-            found
-            and _is_unknown(found[1])
-            and not load_pattern("identifiers", "no_street").match(text.lower, start)
-            and load_pattern("identifiers", "lived_before_number").search(text.before(start, 40))
-        ):
-            yield start, end_of_parts(text, found.end())
-        elif found and _may_be_named(found[1]) and has_coded_town_behind(text, found.end()):
-            yield start, found.end()
-
-
-def _is_unknown(value: str) -> bool:
-    """Tell whether one of some words is of no table, and none a common one."""
-    words = [word.lower().strip(".") for word in _WORDS.findall(value)]
-    none = load_words("identifiers", "no_names", "common", "months_and_days", "ambiguous")
-    return bool(words) and not any(word in common_words() or word in none or is_medicine(word) for word in words)
-
-
-def _may_be_named(value: str) -> bool:
-    """Tell whether some words may be a street: not all common, and none of time or medicine."""
-    words = [word.lower().strip(".") for word in _WORDS.findall(value)]
-    none = load_words("identifiers", "months_and_days", "no_towns")
-    return not all(map(is_common, words)) and not any(word in none or is_medicine(word) for word in words)
 
 
 def _is_street_word(text: Text, start: int, end: int) -> bool:

@@ -61,8 +61,60 @@ def test_an_address_behind_a_day_of_birth_takes_no_part_of_it(street: str) -> No
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "3 Carol Passage, Melissastad",
+        "8141 Gandhi Ithafa, Polokwane",
+        "Rudoltická 136, Vítkov",
+        "juarézova 1, ronov nad doubravou",
+        "Tangenlia 83F, 8690 Hanssen",
+        "Alonso de Ribera 97, 5337400 Maule",
+        "Mathias Soto 641 Of. 986, 4978690 Tomé",
+        "Carrera 67 # 90-9 Este, San Sebastián de Buenavista",
+        "Blv. Mitre N° 17, Bahía Blanca",
+        "Calzada Norte Camacho 969 371, 05964-0235 San Silvano los altos",
+        "80/883 Điện Biên Phủ, 78470 Thành phố Cần Thơ",
+        "48/278 Ngõ 32 đường 95, 65298 thành phố Huế",
+        "H.No. 549, Aggarwal, Amritsar 547527",
+        "H.No. 499, Ramesh, Gulbarga",
+        "Julesstraat 693, 8648BU Tull en 't Waal",
+        "rue Dias, 70916 Arnaud-sur-Robin",
+        "Rua Torres, S/N, 2542-754 Caniço",
+    ],
+)
+@pytest.mark.parametrize(
     "text",
     [
+        "Discharged to {} with home oxygen. Daughter stays with her.",
+        "He was picked up from {} by ambulance after he fell. He takes warfarin.",
+        "Home visit ({}): patient in bed, short of breath.",
+        "| patient | 71 F |\n| lives | {} |\n| problem | leg ulcer |",
+        "The nurse went to the wrong house, we are {} and my wife waited all day.",
+    ],
+)
+def test_a_street_of_unknown_words_is_found_whole_behind_words_of_homes(address: str, text: str) -> None:
+    assert address in addresses(text.format(address))
+
+
+def test_an_address_in_small_letters_within_a_text_that_is_not_ends_before_the_next_word() -> None:
+    assert addresses("I'm at 5772 rafeeq tunnel, 87696 tishkhaven and my husband has a seizure.") == [
+        "5772 rafeeq tunnel, 87696 tishkhaven"
+    ]
+    assert addresses("Please deliver my oxygen to 17 McKevitt Street, not to the old house.") == ["17 McKevitt Street"]
+
+
+def test_the_numbers_of_a_list_and_of_dates_before_names_are_no_houses() -> None:
+    text = "Home visits on 3/4/2021\n1 Anna Lee, insulin\n2 John Smith, dressing\nAnna asked about her dizziness."
+    assert addresses(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My husband was moved from 20 Paxil to 40 Crestor, he lives with dizziness now.",
+        "My son was sent to Boston 12 weeks ago, he lives there and coughs at night.",
+        "Mother at home on 1 L bleed-in, wife says sats 94. Home visit at 10 Tuesday.",
+        "Ich wohne in Graz, bin 36 Jahre alt, habe Diabetes seit 1994 und mir ist schwindlig.",
         "My labs: Na 138, K 4.2, Cl 101, HCO3 24, Urea 5.1. LDL 162, HDL 41.",
         "I was seen in room 12, bed 3, ward 5. GCS 13, BM 4. Mother worried.",
         "I moved from Texas to Oregon, 3 years ago, and my allergies are worse.",
