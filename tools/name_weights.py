@@ -124,7 +124,7 @@ def from_rows(medquad: Path, pubmedqa: Path, kqa: Path, seed: int) -> list[Sampl
     return samples
 
 
-def fit(rows: Sequence[list[str]], targets: Sequence[bool], costs: Sequence[float], penalty: float) -> dict[str, float]:
+def fit(rows: Sequence[list[str]], targets: Sequence[bool], costs: Sequence[float], penalty: float) -> dict[str, int]:
     """Fit a logistic regression to rows of binary features by Nesterov's gradients with a fixed step."""
     counts = Counter(feature for row in rows for feature in set(row))
     places = {feature: n for n, feature in enumerate(sorted(f for f, count in counts.items() if count >= FEWEST))}
@@ -147,11 +147,11 @@ def fit(rows: Sequence[list[str]], targets: Sequence[bool], costs: Sequence[floa
             new_bias + (momentum - 1) / after * (new_bias - bias),
         )
         weights, bias, momentum = new, new_bias, after
-    kept = {name: round(float(weights[place]), 2) for name, place in places.items() if abs(weights[place]) >= SMALLEST}
-    return {"": round(float(bias), 2), **kept}
+    kept = {name: round(100 * weights[place]) for name, place in places.items() if abs(weights[place]) >= SMALLEST}
+    return {"": round(100 * bias), **kept}
 
 
-def fit_names(samples: Sequence[Sample]) -> dict[str, float]:
+def fit_names(samples: Sequence[Sample]) -> dict[str, int]:
     """Fit the weights of a word's features."""
     rows, targets, costs = [], [], []
     for sample in samples:
@@ -165,7 +165,7 @@ def fit_names(samples: Sequence[Sample]) -> dict[str, float]:
     return fit(rows, targets, costs, PENALTY_NAMES)
 
 
-def fit_texts(samples: Sequence[Sample]) -> dict[str, float]:
+def fit_texts(samples: Sequence[Sample]) -> dict[str, int]:
     """Fit the weights of the words of a text."""
     known = [sample for sample in samples if sample.is_personal is not None]
     rows = [sorted(set(_without_names(sample)) & finding.telling_words()) for sample in known]
@@ -195,7 +195,7 @@ def main() -> None:
         return
     lines = []
     for section, fitted in (("name", fit_names(samples)), ("text", fit_texts(samples))):
-        lines += [f"{section} {name}\t{weight}" for name, weight in sorted(fitted.items())]
+        lines += [f"{section} {name}\t{weight / 100}" for name, weight in sorted(fitted.items())]
     TARGET.write_text(HEADER + "\n".join(lines) + "\n", encoding="utf-8")
     print(f"{len(lines)} weights")
 

@@ -8,7 +8,7 @@ there most likely is one.
 from __future__ import annotations
 
 import bisect
-import math
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,15 +27,16 @@ from medqa_cli.data.identifiers.personal_numbers import find_certain_numbers, fi
 from medqa_cli.data.identifiers.text import Text, like
 from medqa_cli.data.identifiers.word_sorts import near_names
 from medqa_cli.data.identifiers.word_tables import all_names, glue_words, mistyped_words, weights
+from medqa_cli.data.identifiers.written_dates import may_have_dates
 from medqa_cli.data.languages import UNKNOWN, likeliest_language
 from medqa_cli.resources import load_words
 
 if TYPE_CHECKING:
     from medqa_cli.data.identifiers.model_finds import ModelSearch
 
-LEAST, LEAST_ALONE, LEAST_OF_OTHER = 1.0, -1.0, -3.0
-"""The least score of a text about one person, whatever the others of its row are; where the least of these is no page
-about many; and that least.
+LEAST, LEAST_ALONE, LEAST_OF_OTHER = 100, -100, -300
+"""In hundredths: the least score of a text about one person, whatever the others of its row are; where the least of
+these is no page about many; and that least.
 """
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _LONGEST, _LONGEST_MAIL = 4_000, 30
@@ -49,21 +50,11 @@ _PHONE_BEHIND = re.compile(
     r"(?: \([a-z -]{2,15}\))?,? \(?(?:tel|phone|mobile|cell|ph)?[.:]? ?(\(?[+0-9](?:[ ./()-]{0,2}\d){6,13})(?![\w/-])"
 )
 _FEWEST_DIGITS = 5
-# Of these a text about nobody that has no digits has one, or five colons or hyphens, if anything is in it.
-_SIGNS = ("@", "/", "\n", " (", "::", *SPELLED_AT)
-_TELLING = frozenset(
-    (
-        "mail_words",
-        "profile_words",
-        "own_site_words",
-        "old_age_words",
-        "subject_words",
-        "degree_words",
-        "bare_names",
-        "certain_names",
-    )
-)
-_FEWEST_SIGNS = 5
+# Of these signs and tables of words a text about nobody that has no digits has one, or five colons or hyphens, if
+# anything but a name or a date is in it; and of these one with a name.
+_SIGNS, _FEWEST_SIGNS = ("@", "/", "::", *SPELLED_AT), 5
+_TELLING = frozenset(("mail_words", "profile_words", "own_site_words", "own_page_words", "old_age_words"))
+_TELLING_NAMES = frozenset(("bare_names", "certain_names", "degree_words", "in_brackets_words"))
 _FIRST_WORD = re.compile(r"([^\W\d_]+(?:'[^\W\d_]+)?),?\s+(?=\S)")
 _NOT_OF_NAME, _HUSBAND = frozenset(("title", "hi")), re.compile(r"\bmeine? \Z")
 _NUMBERS = frozenset(("account", "record", "device", "fax", "phone"))
@@ -85,12 +76,16 @@ def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:
     whole = {field: mended(Text(text)) for field, text in named.items()}
     texts = {field: each.text for field, each in whole.items()}
     is_personal = is_about_one_person(*texts.values())
-    language = likeliest_language("\n".join(text.text for text in texts.values())) if is_personal else ""
-    spans = {field: _found(text, language, is_personal=is_personal) for field, text in texts.items()}
+    if is_personal:
+        language = likeliest_language("\n".join(text.text for text in texts.values()))
+        spans = {field: _found_of_person(text, language) for field, text in texts.items()}
+    else:
+        spans = {field: _found_of_nobody(text) for field, text in texts.items()}
     is_of_person = any(spans.values())
     for field, text in texts.items():
-        dates = list(find_dates(text, is_of_person=is_of_person, is_personal=is_personal))
-        if dates:
+        if not (is_personal or may_have_dates(text)):
+            continue
+        if dates := [*find_dates(text, is_of_person=is_of_person, is_personal=is_personal)]:
             # Flat 2/19, Elm Road is no day, 2023-05-12 14:30 no number of a phone.
             homes = [span for span in spans[field] if span.kind == "address"]
             dates = [date for date in dates if not any(date.is_part_of(home) for home in homes)]
@@ -136,33 +131,41 @@ def _phone_behind(text: Text, name: Span) -> Span | None:
 _BEHIND_NAMES = (_number_behind, _age_behind, _phone_behind, address_behind)
 
 
-def _is_clear(text: Text) -> bool:
-    """Tell whether a text about nobody lacks all that any rule but that of dates asks for, as most questions do."""
+def _may_hold_more(text: Text) -> bool:
+    """Tell whether a text about nobody may hold anything but names and dates; most have no digits, and hold nothing."""
     return (
-        not text.numbers
-        and _TELLING.isdisjoint(text.tables)
-        and not any(map(text.text.__contains__, _SIGNS))
-        and max(text.text.count(":"), text.text.count("-")) < _FEWEST_SIGNS
+        bool(text.numbers)
+        or not _TELLING.isdisjoint(text.tables)
+        or any(map(text.text.__contains__, _SIGNS))
+        or max(text.text.count(":"), text.text.count("-")) >= _FEWEST_SIGNS
     )
 
 
-def _found(text: Text, language: str, *, is_personal: bool) -> list[Span]:
-    if not is_personal and _is_clear(text):
-        return []
-    spans = [*find_contacts(text, is_personal=is_personal), *find_numbers(text), *find_ages(text)]
-    spans += [*find_addresses(text, is_personal=is_personal), *find_names(text, is_personal=is_personal)]
-    if is_personal:
-        homes = [span for span in spans if span.kind == "address"]
-        spans = [span for span in spans if not any(span.is_part_of(home) for home in homes)]
-        more = [*find_personal_ages(text), *find_personal_numbers(text)]
-        others = [span for span in more if not any(span.touches(other) and _stands(other, span) for other in spans)]
-        numbers = [span for span in others if span.kind in _NUMBERS]
-        spans = [span for span in spans if not any(_is_of_number(span, number) for number in numbers)]
-        spans = [*spans, *others, *find_scored_names(text, language), *find_names_in_fields(text)]
-        spans = [_without_title(text, span) if span.kind == "name" else span for span in spans]
-    else:
+def _may_hold_names(text: Text) -> bool:
+    return bool(text.numbers) or not _TELLING_NAMES.isdisjoint(text.tables) or "here" in text.words
+
+
+def _found_of_nobody(text: Text) -> list[Span]:
+    spans: list[Span] = []
+    if _may_hold_more(text):
+        spans = [*find_contacts(text), *find_numbers(text), *find_ages(text), *find_addresses(text)]
         spans += find_certain_numbers(text)
+    if _may_hold_names(text):
+        spans += find_names(text, is_personal=False)
     return _apart(spans) if spans else spans
+
+
+def _found_of_person(text: Text, language: str) -> list[Span]:
+    spans = [*find_contacts(text, is_personal=True), *find_numbers(text), *find_ages(text)]
+    spans += [*find_addresses(text, is_personal=True), *find_names(text, is_personal=True)]
+    homes = [span for span in spans if span.kind == "address"]
+    spans = [span for span in spans if not any(span.is_part_of(home) for home in homes)]
+    more = [*find_personal_ages(text), *find_personal_numbers(text)]
+    others = [span for span in more if not any(span.touches(other) and _stands(other, span) for other in spans)]
+    numbers = [span for span in others if span.kind in _NUMBERS]
+    spans = [span for span in spans if not any(_is_of_number(span, number) for number in numbers)]
+    spans = [*spans, *others, *find_scored_names(text, language), *find_names_in_fields(text)]
+    return _apart(_without_title(text, span) if span.kind == "name" else span for span in spans)
 
 
 def _without_title(text: Text, name: Span) -> Span:
@@ -293,10 +296,9 @@ def is_about_one_person(*texts: Text) -> bool:
     table = weights("text")
     scores = []
     for text in texts:
-        telling = table.keys() & text.all_words
-        is_own = telling or not load_words("identifiers", "telling_foreign_words").isdisjoint(text.all_words)
+        is_own = not table.keys().isdisjoint(text.words) or "telling_foreign_words" in text.tables
         if is_own or (text.all_words and likeliest_language(text.text) in ("en", UNKNOWN)):
-            scores.append(math.fsum([table[""], *map(table.__getitem__, telling)]))  # in whatever order
+            scores.append(table[""] + sum(map(table.get, text.words, itertools.repeat(0))))
     if not scores:
         return False
     return max(scores) > LEAST or (max(scores) > LEAST_ALONE and min(scores) > LEAST_OF_OTHER)

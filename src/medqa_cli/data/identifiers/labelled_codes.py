@@ -84,6 +84,8 @@ _MIXED = re.compile(r"(?=[^\W_]*[A-Za-z])(?=[^\W_]*\d)[A-Za-z\d]{5,10}(?:-[A-Za-
 _AMOUNT = re.compile(r"\d+([A-Za-z]+)|([A-Za-z]+)\d|((?i:covid|omega|vitamin|type|grade|stage))\d+")
 _LONGEST_UNIT = 3
 _REACH, _LONGEST, _MOST_LINKS, _MOST_WORDS, _SHORTEST_MISTYPED = 70, 60, 7, 6, 6
+# Where a code stands right behind one of the labels that tell enough, this does.
+_BESIDE_LABEL = re.compile(r"\W{0,4}(?:[^\W\d]{1,8}\W{1,3}){0,3}[^\W\d]{0,12}\W?\d")
 _FEWEST_DIGITS, _FEWEST_FAR_DIGITS, _FEWEST_CERTAIN, _FEWEST_TOLD_DIGITS = 4, 5, 6, 7
 
 
@@ -97,9 +99,11 @@ class Label(NamedTuple):
 
 def certain_codes(text: Text) -> Iterator[tuple[int, int]]:
     """Yield the places of the codes whose label stands right before them and tells enough in a text about anybody."""
+    if "certain_labels" not in text.tables:
+        return
     labels = load_words("identifiers", "certain_labels")
-    beside = load_pattern("identifiers", "beside_certain_label", re.NOFLAG)
-    if labels.isdisjoint(text.all_words) or not beside.search(text.lower):
+    ends = (place + len(word) for word in text.words & labels for place in text.places(word))
+    if not any(_BESIDE_LABEL.match(text.lower, end) for end in ends):
         return
     for start, end, label in _with_labels(text):
         if label.word in labels and label.is_near and sum(map(str.isdigit, text.text[start:end])) >= _FEWEST_CERTAIN:

@@ -26,7 +26,7 @@ from medqa_cli.data.languages import UNKNOWN as UNKNOWN_LANGUAGE
 from medqa_cli.resources import load_words
 
 _LONG, _MOST_BEFORE = 5, 4
-LEAST, LEAST_OF_NONE, LEAST_BESIDE, MOST_UNKNOWN = 0.4, 0.8, -4.0, 0.4
+LEAST, LEAST_OF_NONE, LEAST_BESIDE, MOST_UNKNOWN = 40, 80, -400, 0.4
 
 
 def find_scored_names(text: Text, language: str) -> Iterator[Span]:
@@ -37,7 +37,7 @@ def find_scored_names(text: Text, language: str) -> Iterator[Span]:
     """
     words, table = tokens(text), weights("name")
     scores = {
-        place: table[""] + sum(table.get(feature, 0.0) for feature in features(text, words, place))
+        place: table[""] + sum(table.get(feature, 0) for feature in features(text, words, place))
         for place in candidates(text, words)
     }
     unknown = {place for place in scores if sort_of(words[place].plain) in UNKNOWN}

@@ -276,7 +276,8 @@ def _behind_names(text: Text) -> Iterator[re.Match[str]]:
     is_aged = "age_words" in text.tables or any(text.text[end : end + 1] == "y" for _, end in text.numbers)  # 45yo
     if "degree_words" in text.tables or (text.numbers and is_aged):
         yield from _BEHIND_NAME.finditer(text.text)
-    yield from _IN_BRACKETS.finditer(text.text)
+    if text.numbers or "in_brackets_words" in text.tables:
+        yield from _IN_BRACKETS.finditer(text.text)
     if text.numbers:
         yield from _AGED.finditer(text.text)
         if "age_words" in text.tables:
@@ -288,21 +289,23 @@ def _behind_names(text: Text) -> Iterator[re.Match[str]]:
 def _bare(text: Text) -> Iterator[Span]:
     """Yield first names of the table with a surname behind, and "Surname, First name"."""
     ambiguous = load_words("identifiers", "ambiguous")
+    lower, written = text.lower, text.text
     for plain in text.words & bare_names() if "bare_names" in text.tables else ():
-        place = text.lower.find(plain)
+        place = lower.find(plain)
         while place >= 0:
             end = place + len(plain)
-            if text.text[place - 2 : place] == ", " and plain in first_names() and plain not in ambiguous:
-                yield from _first_name_behind(text, place, end)
-            if text.text[place] != plain[0] and (found := _PAIR.match(text.text, place)) and found.end() == end:
-                yield from _bare_name(text, found, plain, ambiguous)
-            place = text.lower.find(plain, end)
+            if written[place] != plain[0]:
+                if written[place - 2 : place] == ", " and plain in first_names() and plain not in ambiguous:
+                    yield from _first_name_behind(text, place, end)
+                if (found := _PAIR.match(written, place)) and found.end() == end:
+                    yield from _bare_name(text, found, plain, ambiguous)
+            place = lower.find(plain, end)
 
 
 def _first_name_behind(text: Text, place: int, end: int) -> Iterator[Span]:
     """Yield "Kowalczyk, Zofia" as a line or a sentence by itself."""
     found = _SURNAME_BEFORE.search(text.text, max(place - 40, 0), place)
-    if found and text.text[place] != text.lower[place] and _ENDS_LINE.match(text.text, end):
+    if found and _ENDS_LINE.match(text.text, end):
         words = found[1].lower()
         if not is_common(words) or words in surnames():
             yield Span(found.start(1), end, "name")

@@ -46,7 +46,7 @@ _VEHICLE = re.compile(
 _YEAR_OR_DATE = re.compile(r"(?:19|20)\d\d|\d{1,2}[./-]\d{1,2}[./-](?:\d\d){1,2}")
 _LETTERS_BEFORE = re.compile(r"[A-Za-z][A-Za-z./-]{0,4}$")
 _CUE_REACH = 64
-_FEWEST_PAIRS = 4
+_FEWEST_PAIRS, _FEWEST_DIGITS = 4, 3
 
 _DNI_LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
 
@@ -88,16 +88,17 @@ def _behind_cues(text: Text) -> Iterator[Span]:
         found = _VALUE.match(text.text, place) if place >= end else None
         if found is None:
             continue
-        end = found.end()
-        if found.end() - found.start() < 3:
+        start, end = found.span()
+        if end - start < _FEWEST_DIGITS or sum(map(str.isdigit, found[0])) < _FEWEST_DIGITS:
             continue
-        start = found.start()
         front = _LETTERS_BEFORE.search(text.text, max(start - 5, 0), start)
         if front and (front.start() == 0 or not text.text[front.start() - 1].isalnum()):
             start = front.start()
         value = text.text[start : found.end()].rstrip(" .-/")
         digits, letters = sum(map(str.isdigit, value)), sum(map(str.isalpha, value))
-        if _YEAR_OR_DATE.fullmatch(value) or not (digits >= 4 or (digits >= 3 and letters >= 2)):
+        if _YEAR_OR_DATE.fullmatch(value) or not (
+            digits > _FEWEST_DIGITS or (digits == _FEWEST_DIGITS and letters >= 2)
+        ):
             continue
         before = text.before(start, _CUE_REACH)
         for kind in kinds:

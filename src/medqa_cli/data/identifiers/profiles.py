@@ -38,8 +38,8 @@ _PERSONAL_PAGE = re.compile(
     r"(?:~|(?:users?|profiles?|members?|u|people|authors?|accounts?|physicians?|doctors?|therapists?|providers?)/)@?(?P<handle>[\w.%-]*[\w%-])/?"
 )
 _SITE_ENDS, _RARE_ENDS = (
-    (".com/", ".net/", ".me/"),
-    (".tv/", ".ee/", ".org/", ".app/", ".social/", ".uk/", ".fm/", ".si/"),
+    (".com", ".net", ".me"),
+    (".tv", ".ee", ".org", ".app", ".social", ".uk", ".fm", ".si"),
 )
 _PROFILE_PARTS = ("/~", "/user", "/profile", "/member", "/patient", "/u/")
 _OWN_SITE = re.compile(
@@ -70,6 +70,7 @@ _POSTER_BOX = re.compile(
     r"(@?(?=[a-z_.-]*[\d_])[a-z\d][\w.-]{2,29})[ \t]*\n\s*(?:joined|posts?|location|registered|member since|rank|status"
     r"|threads|messages|likes|karma|reputation|from|date|offline|online|age|reviews?|rating|topics?)\b"
 )
+_OWNERS = frozenset(("my", "our", "his", "her"))
 _PAGE_WORDS = frozenset(("blog", "vlog", "diary", "journal", "channel", "homepage"))
 _PAGE_OF_POSTER = re.compile(
     r"\b(?:blog|vlog|diary|journal|channel|homepage)\s?[:=–-]?\s((?:https?://|www\.)[\w.-]+\.[a-z]{2,8}/[\w./~@%-]*\w)"
@@ -84,12 +85,18 @@ def find_profiles(text: Text, *, is_personal: bool) -> Iterator[Span]:
         text: the text.
         is_personal: it is about one person.
     """
-    if "/" in text.text:
-        ends = _SITE_ENDS + _RARE_ENDS if is_personal else _SITE_ENDS
-        sites = any(map(text.lower.__contains__, ends))
-        others = any(map(text.lower.__contains__, _PROFILE_PARTS))
-        reddit = "u/" in text.lower
-        for pattern in (*(_PROFILE,) * sites, *(_OTHER_PROFILE,) * others, *(_REDDIT,) * reddit):
+    slash, patterns = text.text.find("/"), set()
+    ends = _SITE_ENDS + _RARE_ENDS if is_personal else _SITE_ENDS
+    while slash >= 0:
+        if text.lower.endswith(ends, 0, slash):
+            patterns.add(_PROFILE)
+        if text.lower.startswith(_PROFILE_PARTS, slash):
+            patterns.add(_OTHER_PROFILE)
+        if text.lower[slash - 1 : slash] == "u":
+            patterns.add(_REDDIT)
+        slash = text.text.find("/", slash + 1)
+    for pattern in (_PROFILE, _OTHER_PROFILE, _REDDIT) if patterns else ():
+        if pattern in patterns:
             for found in pattern.finditer(text.lower):
                 if not _is_public_handle(found["handle"]):
                     yield Span(*found.span(), "profile")
@@ -97,7 +104,7 @@ def find_profiles(text: Text, *, is_personal: bool) -> Iterator[Span]:
         for found in _OWN_SITE.finditer(text.lower):
             if not _is_public_handle(found["handle"]) and found["handle"] != "www":
                 yield Span(*found.span(), "profile")
-    if "own_page_words" in text.tables and "." in text.text:
+    if "own_page_words" in text.tables and not _OWNERS.isdisjoint(text.all_words) and "." in text.text:
         for found in load_pattern("identifiers", "own_pages").finditer(text.lower):
             if not _is_public_handle(found[1]):
                 yield Span(*found.span(1), "profile")

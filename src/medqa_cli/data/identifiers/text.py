@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from medqa_cli.data.identifiers.word_tables import known_words, tables_of_words
 from medqa_cli.data.normalize import normalized_words
 
-_DIGITS = re.compile(r"\d+")
+_DIGITS, _DIGITS_OF_SHAPE = re.compile(r"\d+"), re.compile(rb"00*")  # a search for 0+ would look at each place
 _LETTERS = re.compile(r"[^\W\d_]+")
 _WORD = re.compile(r"[^\W_]+")
-_HAS_DIGIT = re.compile(r"\d")
 _LONGEST_GAP, _LONG = 3, 5
 _SHOUTED_SHARE = 0.7
 _SENTENCE_ENDS = re.compile(r"(?<![SDM][tr])(?<!Mrs)[.!?](?=\s+[^\Wa-z])|\n")
@@ -40,7 +39,7 @@ class Text:
         text: the text.
         lower: the text in small letters, each at the place of the large one.
         all_words: its words, in small letters, each as often as it is there.
-        words: those of its words that a table holds, in small letters.
+        words: those of its words that a table holds or that tell what it is about, in small letters.
         tables: the names of the tables that hold any of its words.
         shape: of an ASCII text: ``A`` for each capital, ``0`` for a digit, a space for a space, a quotation mark or an
             opening bracket, a full stop for other white space and for the end of a sentence, ``a`` for all else. Of
@@ -57,15 +56,14 @@ class Text:
             self.shape = text.encode("ascii").translate(_SHAPES)
             # It is normalized to just its words, and the rest of convert needs it so, too.
             words = normalized_words(text)
-            has_digits = b"0" in self.shape
+            self.numbers = [found.span() for found in _DIGITS_OF_SHAPE.finditer(self.shape)]
         else:
             self.shape = b""
             words = _WORD.findall(self.lower)
-            has_digits = _HAS_DIGIT.search(text) is not None
+            self.numbers = [found.span() for found in _DIGITS.finditer(text)]
         self.all_words = words
         self.words = known_words().intersection(words)
         self.tables: frozenset[str] = frozenset().union(*map(tables_of_words().__getitem__, self.words))
-        self.numbers = [found.span() for found in _DIGITS.finditer(text)] if has_digits else []
         self.is_shouted = False
         if text[:60] == text[:60].upper():
             letters = [c for c in text[:400] if c.isalpha()]

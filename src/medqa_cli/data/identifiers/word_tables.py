@@ -35,6 +35,9 @@ _ASKED = (
     "subject_words",
     "first_street_words",
     "flat_words",
+    "in_brackets_words",
+    "certain_labels",
+    "telling_foreign_words",
 )
 
 
@@ -105,15 +108,17 @@ def bare_names() -> frozenset[str]:
 
 
 @functools.cache
-def weights(section: str) -> dict[str, float]:
+def weights(section: str) -> dict[str, int]:
     """Return the weights that were learned for a section, by the names of their features; that of "" is the constant.
+
+    They are in hundredths, so that their sum is the same in whatever order.
 
     Args:
         section: ``text`` for words that tell whether a text is about one person, ``name`` for features of a word.
     """
     lines = files("medqa_cli.resources").joinpath("name_weights.txt").read_text(encoding="utf-8").splitlines()
     pairs = (line[len(section) + 1 :].rsplit("\t", 1) for line in lines if line.startswith(f"{section} "))
-    return {name: float(weight) for name, weight in pairs}
+    return {name: round(100 * float(weight)) for name, weight in pairs}
 
 
 @functools.cache
@@ -133,7 +138,7 @@ def certain_months() -> frozenset[str]:
 
 @functools.cache
 def tables_of_words() -> dict[str, frozenset[str]]:
-    """Return for each word of any table the names of the tables that hold it."""
+    """Return for each word of any table the names of the tables that hold it; of one that only tells, none."""
     tables = {name: load_words("identifiers", name) for name in _ASKED}
     tables |= {f"{cue}_ends": load_words("identifiers", f"{cue}_ends") for cue in load_yaml("identifiers")["name_cues"]}
     for section in ("cue_needs", "small_needs"):
@@ -148,7 +153,7 @@ def tables_of_words() -> dict[str, frozenset[str]]:
         "may": frozenset({"may"}),
         "ends": frozenset().union(*(words for name, words in tables.items() if name.endswith("_ends"))),
     }
-    holding: dict[str, list[str]] = {}
+    holding: dict[str, list[str]] = {word: [] for word in load_words("identifiers", "telling_words")}
     for name, words in tables.items():
         for word in words:
             holding.setdefault(word, []).append(name)

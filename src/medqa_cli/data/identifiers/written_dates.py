@@ -175,6 +175,11 @@ def _foreign_days() -> dict[str, int]:
     return {word: number for word, number in named.items() if word not in _ENGLISH}
 
 
+def may_have_dates(text: Text) -> bool:
+    """Tell whether a text may have a date in a form that no other numbers have."""
+    return text.has_fractions or text.may_have_dates or _has_month(text)
+
+
 def dates_in(text: Text, *, in_any_form: bool = False) -> Iterator[WrittenDate]:
     """Yield all dates of a text, whosever they are; in a form that other numbers have as well only if so asked."""
     for date in (*_of_numbers(text, in_any_form), *_of_names(text, in_any_form)):
@@ -198,7 +203,7 @@ def _of_numbers(text: Text, in_any_form: bool) -> Iterator[WrittenDate]:
 
 def _of_names(text: Text, in_any_form: bool) -> Iterator[WrittenDate]:
     """Yield the dates whose month is a name."""
-    if "months" not in text.tables and not ("may" in text.tables and _MAY.search(text.text)):
+    if not _has_month(text):
         return
     end = 0
     for start, month_end in _month_places(text):
@@ -219,6 +224,17 @@ def _of_names(text: Text, in_any_form: bool) -> Iterator[WrittenDate]:
             continue
         end = max(place[1] for place in (day, year, found.span(f"m{which}")) if place)
         yield WrittenDate(found.start(), end, day, found.span(f"m{which}"), year)
+
+
+def _has_month(text: Text) -> bool:
+    if "months" in text.tables:
+        return True
+    place = text.lower.find("may") if "may" in text.tables else -1
+    while place >= 0:
+        if _MAY.match(text.text, place):
+            return True
+        place = text.lower.find("may", place + 1)
+    return False
 
 
 def _with_other_days(text: Text, date: WrittenDate) -> WrittenDate:
