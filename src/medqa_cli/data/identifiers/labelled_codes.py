@@ -19,7 +19,7 @@ from medqa_cli.resources import load_pattern, load_words
 _LEFT = re.compile(r"(?:[^\W_]|(?<=[^\W_])[-/.:])*\Z")
 _LABEL_WITHIN = re.compile(r"([^\W\d_]+)[.:]|([^\W\d_]{5,})[-/]")
 # Letters in front of a code, with a space: NX 901122.
-_LETTERS_BEFORE = re.compile(r"(?<![\w@&/.-])([A-Za-z]{1,5})[ ]\Z")
+_LETTERS_BEFORE = re.compile(r"(?<![\w@&/.-])((?:[A-Za-z]/)?[A-Za-z]{1,5})[ ]\Z|(\(\d\d\))\Z")
 _LEADING_LETTERS = re.compile(r"[A-Za-z]{3,}(?=\d{4})")
 _LETTERS_WITHIN = re.compile(r" ([A-Za-z]{1,4}) (?=\d)")
 _GROUP = r"(?!\d{1,3} ?(?:y|yo|y/o|yrs?|years?|[fm]|mg|mcg|ml|kg|cm|mm|bpm|units?|times|days?|weeks?|months?|hours?)\b)"
@@ -60,6 +60,7 @@ _TOKEN = re.compile(r"[^\W\d_]+(?:[/&'’-][^\W\d_]+)*|\d+|[^\w\s]|\n")
 _NUMBER_SIGN = re.compile(r"\bn\s?[.º°]+\s?[º°]?|\br\.\s?č\.?")
 _LAST_FOUR = re.compile(r"\b(?:last|final) (?:four|4|six|6)(?: digits)?\b|[x*•]{3,}[ -]?\Z")
 _ENDING = re.compile(r"\b(?:ends|ending) (?:in|with)\b")
+_BETWEEN_CELLS, _MOST_ROWS = ("|", "\t", ";", ","), 12
 _CURRENCIES = frozenset("$€£₹")
 _STOPS, _LOTS = frozenset(".!?;\n"), frozenset(("lot", "batch", "lote", "lotto"))
 _PREPOSITIONS = frozenset(("at", "for", "and", "to", "by"))
@@ -130,7 +131,7 @@ def _with_labels(text: Text) -> Iterator[tuple[int, int, Label]]:
             continue
         if load_pattern("identifiers", "unit_behind").match(text.after(stop, 24)):
             continue
-        label = label_before(text.before(start, _REACH)) or _label_behind(text, stop)
+        label = label_before(text.before(start, _REACH)) or _label_behind(text, stop) or _label_above(text, start)
         if label is None and (letters := _LEADING_LETTERS.match(value)) and is_label(letters[0].lower()):
             label = Label(letters[0].lower(), True, False)  # GMC4482190
         if label is None or is_of_product(text, start, stop):
@@ -156,8 +157,8 @@ def _code_at(text: Text, place: int) -> tuple[int, int]:
     for part in _LABEL_WITHIN.finditer(text.text, start, place):
         if is_label((part[1] or part[2]).lower()):
             start = part.end()
-    letters = _LETTERS_BEFORE.search(text.text, max(start - 7, 0), start)
-    if letters and _may_lead(text, letters.start(), letters[1]):
+    letters = _LETTERS_BEFORE.search(text.text, max(start - 8, 0), start)
+    if letters and (letters[2] or _may_lead(text, letters.start(), letters[1])):
         start = letters.start()
     letters_end = letters.end() if letters and start == letters.start() else start
     found = _CODE.match(text.text, letters_end, letters_end + _LONGEST)
@@ -191,8 +192,10 @@ def _may_lead(text: Text, start: int, letters: str) -> bool:
     """Tell whether letters before a space and digits may be part of a code: NX 901122, and not "of 901122"."""
     word, is_large = letters.lower(), letters.isupper() and not text.is_shouted
     if is_label(word):
-        # The number is PID 987780.
-        return is_large and _BEHIND_NUMBER.search(text.before(start, 12)) is not None
+        # The number is PID 987780; serial: SN 21-440981.
+        before = text.before(start, _REACH)
+        is_second = word in load_words("identifiers", "second_labels") and label_before(before) is not None
+        return is_large and (is_second or _BEHIND_NUMBER.search(before) is not None)
     if word in load_words("identifiers", "label_links", "label_copulas", "other_labels"):
         return False
     if is_large:
@@ -228,6 +231,28 @@ def _label_behind(text: Text, end: int) -> Label | None:
     found = _LABEL_BEHIND.match(text.lower, end, end + _REACH)
     words = re.split("[ /'’-]", found[1]) if found else ()
     return next((Label(word, True, False) for word in words if is_label(word)), None)
+
+
+def _label_above(text: Text, start: int) -> Label | None:
+    """Return the label in the first row of a table, above a code: Name | MRN, and below it Lee | 448219."""
+    row = text.text.rfind("\n", 0, start) + 1
+    sign = next(
+        (sign for sign in _BETWEEN_CELLS if sign in text.text[row:start] or sign in text.after(start, _REACH)), ""
+    )
+    if not row or not sign:
+        return None
+    cell, head = text.text.count(sign, row, start), row
+    for _ in range(_MOST_ROWS):
+        above = text.text.rfind("\n", 0, head - 1) + 1
+        if text.text.count(sign, above, head) < max(cell, 1):
+            break
+        head = above
+        if not head:
+            break
+    first = text.lower[head : text.lower.find("\n", head)]
+    cells = first.split(sign)
+    is_table = head < row and cell < len(cells) and not any(map(str.isdigit, first))
+    return label_before(f"{cells[cell].strip()}: ") if is_table else None
 
 
 @functools.lru_cache(maxsize=10_000)

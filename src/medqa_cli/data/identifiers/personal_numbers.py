@@ -27,6 +27,7 @@ _PLATE = (
 # A codice fiscale, a CPF, a RUT, a NIR with any key, the number of a network card as Cisco writes it, an IBAN behind
 # the word, a UUID, a wallet.
 _FORMS = (
+    (re.compile(r"(?<!\w)(?!in|at|on|to|of|is|mg|ml|no)[a-z]{2} ?\d\d ?\d\d ?\d\d ?[a-d](?!\w)"), "record"),
     (re.compile(r"(?<!\w)[a-z]{3} ?[a-z]{3} ?\d\d[a-z]\d\d ?[a-z]\d{3}[a-z](?!\w)"), "record"),
     (re.compile(r"(?<!\d)\d{3}\.\d{3}\.\d{3}-\d\d(?!\w)"), "record"),
     (re.compile(r"(?<![\d.])\d{1,2}\.\d{3}\.\d{3}-[\dk](?!\w)"), "record"),
@@ -42,13 +43,14 @@ _WHOLE_CODE = re.compile(r"(?<![\w@./:-])[A-Z\d](?:[A-Z\d]|[-/](?=[A-Z\d]))++(?!
 _SMALL_CODE = re.compile(r"(?<![\w@./:-])[a-z\d](?:[a-z\d]|[-/](?=[a-z\d]))++(?![\w@./-]*[@/])(?![\w-])")
 # Alone: seven digits or more, and eight in groups.
 _LONG_NUMBER = re.compile(r"\d(?<![\w@,:/+-].)(?<!\d\..)\d{6,21}(?![\w@/-]|[.,]\d)")
-_GROUPED = re.compile(r"\d(?<![\w@/+-].)(?<!\d[.,:].)\d{1,5}(?:-\d{1,7}){1,4}(?![\w@/-]|[.,]\d)")
+_GROUPED = re.compile(r"\d(?<![\w@/+-].)(?<!\d[.,:].)\d{1,8}(?:-\d{1,7}){1,4}(?![\w@/-]|[.,]\d)")
 _FEWEST_GROUPED = 8
 # An account for payments: 9876543210@bank.
 _PAY = re.compile(r"(?<![\w.@+-])[\w.+-]{3,}@[a-z]{2,}(?!\w|[.@-]\w)")
 _FOUR_DIGITS = re.compile(r"\d{4}")
 # Years, fractions, ranges.
 _NO_CODE = re.compile(r"(?:19|20)\d\d(?:[-/](?:19|20)?\d\d)?|\d{1,3}/\d{1,3}|\d{1,3}-\d{1,3}|\d{4}-\d{1,3}")
+_WORD_WITHIN = re.compile(r"[A-Za-z]{4}")
 _GROUPS = re.compile(r"\d+(?:[-/]\d+)+")
 # Dates, phone numbers, postcodes.
 _NO_GROUPS = re.compile(
@@ -56,7 +58,7 @@ _NO_GROUPS = re.compile(
     r"|(?:19|20)\d\d-\d{1,2}-\d{1,2}|\d{1,2}-\d{1,2}-(?:19|20)?\d\d|(?:19|20)\d\d-(?:19|20)\d\d|\d{2,3}(?:-\d{2,3}){2,4}"
 )
 _AMOUNT = re.compile(r"\d+[a-z]{0,5}|[A-Za-z]{1,4}-?(?:19|20)\d\d")
-_CUE_REACH, _FEWEST_SIGNS, _FEWEST_OF_PLATE, _FEWEST_OF_IBAN = 40, 6, 4, 9
+_CUE_REACH, _FEWEST_SIGNS, _FEWEST_OF_MIXED, _FEWEST_OF_PLATE, _FEWEST_OF_IBAN = 40, 6, 5, 4, 9
 
 
 def find_certain_numbers(text: Text) -> Iterator[Span]:
@@ -74,7 +76,7 @@ def find_personal_numbers(text: Text) -> Iterator[Span]:
     whole = _SMALL_CODE if text.text == text.lower else _WHOLE_CODE
     for found in whole.finditer(text.text):
         value = found[0]
-        is_long = len(value) >= _FEWEST_SIGNS and _FOUR_DIGITS.search(value) is not None
+        is_long = len(value) >= _FEWEST_SIGNS and (_FOUR_DIGITS.search(value) is not None or _is_mixed(value))
         if is_long and not _GROUPS.fullmatch(value) and not _AMOUNT.fullmatch(value) and is_own(text, *found.span()):
             yield Span(*found.span(), _kind(text, found.start()))
     for pattern, kind in _FORMS:
@@ -102,6 +104,12 @@ def find_personal_numbers(text: Text) -> Iterator[Span]:
         if is_long and is_own(text, *found.span()):
             yield Span(*found.span(), _kind(text, found.start()))
     yield from (Span(*code, _kind(text, code[0])) for code in labelled_codes(text))
+
+
+def _is_mixed(value: str) -> bool:
+    """Tell whether a code has groups, of letters, too, and as many digits as no name of a product: ABX-77-190."""
+    has_groups = ("-" in value or "/" in value) and not _WORD_WITHIN.search(value)  # 1-800-4-CANCER
+    return has_groups and sum(map(str.isdigit, value)) >= _FEWEST_OF_MIXED and not value.replace("-", "").isdigit()
 
 
 @functools.cache

@@ -6,13 +6,20 @@ account follows ("on TikTok as", "posted by"), and any word that is none of the 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
-from medqa_cli.data.identifiers.name_forms import is_unknown
+from medqa_cli.data.identifiers.name_forms import is_medicine, is_unknown
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import all_names, certain_names, common_words, first_names
+from medqa_cli.data.identifiers.word_tables import (
+    all_names,
+    certain_names,
+    common_words,
+    first_names,
+    medical_words,
+)
 from medqa_cli.resources import load_pattern, load_words
 
 _PROFILE_SITES = (
@@ -50,14 +57,21 @@ _OWN_SITE = re.compile(
 _SITE = re.compile(
     r"(?<![\w.@-])(?P<web>(?:https?://)?(?:www\.)?)(?P<rest>(?:[a-z0-9-]+\.)+(?P<top>[a-z]{2,8})\b(?:/[\w./~@%-]*\w)?)"
 )
+_HEALTH_OF = re.compile(r"(?<=[a-z]{3})health(?=\.)")
 _LETTERS = re.compile(r"[a-z]{4,}")
 # u/anna_lee-82; "5 u/ml" and "u/kg" are units.
 _REDDIT = re.compile(
     r"(?<![\w.])/?u/(?P<handle>(?:\d{1,4}(?=[a-z]{4})|(?=[a-z_-]{0,29}(?:[\d_-]|\.[a-z])))[a-z][\w-]{2,29}(?:\.\w+)*)(?![\w/])"
 )
 _ACCOUNT_NAME = re.compile(
-    r"(?<![\w.@/#-])(?:(?P<name>[A-Za-z\d]{2,}(?:_[A-Za-z\d]+)+|[A-Za-z]{4,}\d{2,4}|[A-Za-z]{6,}\d)|u/(?P<user>[A-Za-z]{6,29})"
+    r"(?<![\w.@/#-])(?:(?P<name>[A-Za-z\d]{2,}(?:_[A-Za-z\d]+)+|[A-Za-z]{4,}\d{2,4}|[A-Za-z]{6,}\d)|(?<!\w)u/(?P<user>[A-Za-z]{5,29})"
     r"|@ (?P<other>[\w.]{4,30}))(?![\w@/]|[.-]\w)"
+)
+# keith.smith, annabelle.rn.58, jake-ankra-12; in small letters.
+_CHAINED_NAME = re.compile(r"(?<![\w@./#-])[a-z]{2,}\d{0,4}(?:([.-])[a-z\d]+)(?:\1[a-z\d]+){0,2}(?![\w@/-]|\.\w)")
+# What stands alone on a line, behind a hyphen or "from:".
+_ALONE = re.compile(
+    r"(?:^|(?<=\n))[ \t]*(?:[-–—~*]\s?|(?:from|user)\s?:\s?)?(@?[a-z\d][\w.-]{3,30}\w)[ \t]*(?=\n|\Z|,\s(?:\d|[a-z]))"
 )
 _HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>(?:\d{1,4}(?=[a-z]{4}))?[a-z_][\w.-]{2,28}\w)(?![\w@])")
 _WORDS, _CAMEL = re.compile(r"[^\W\d_]{3,}"), re.compile(r"[a-z][A-Z]")
@@ -75,7 +89,7 @@ _PAGE_WORDS = frozenset(("blog", "vlog", "diary", "journal", "channel", "homepag
 _PAGE_OF_POSTER = re.compile(
     r"\b(?:blog|vlog|diary|journal|channel|homepage)\s?[:=–-]?\s((?:https?://|www\.)[\w.-]+\.[a-z]{2,8}/[\w./~@%-]*\w)"
 )
-_PAGE_REACH, _FEWEST_LETTERS = 90, 5
+_PAGE_REACH, _FEWEST_LETTERS, _FEWEST_OF_NAME = 90, 5, 3
 
 
 def find_profiles(text: Text, *, is_personal: bool) -> Iterator[Span]:
@@ -132,7 +146,9 @@ def _personal_pages(text: Text) -> Iterator[Span]:
             yield Span(*found.span(), "profile")
     for found in _SITE.finditer(text.lower):
         sure = found["web"] or found["top"] in load_words("identifiers", "sure_domains")
-        if _is_public_handle(found[0]) or not (sure or found["top"] in load_words("identifiers", "domains")):
+        # Of somebody's own: www.leehealth.example/anna
+        page = _HEALTH_OF.sub("", found[0]) if found["rest"].split("/")[-1] in certain_names() else found[0]
+        if _is_public_handle(page) or not (sure or found["top"] in load_words("identifiers", "domains")):
             continue
         is_told = load_pattern("identifiers", "page_before").search(text.before(found.start(), _PAGE_REACH)) is not None
         is_told = is_told or load_pattern("identifiers", "page_behind").match(text.after(found.end(), 60)) is not None
@@ -159,6 +175,36 @@ def _personal_handles(text: Text) -> Iterator[Span]:
         )
         if is_one and not _is_public_handle(handle):
             yield Span(*found.span("other" if found["other"] else 0), "profile")
+    yield from _by_form(text)
+
+
+def _by_form(text: Text) -> Iterator[Span]:
+    """Yield what is written as handles are: names joined by points or hyphens, and with more on a line of its own."""
+    for found in _CHAINED_NAME.finditer(text.lower):
+        is_small = text.is_shouted or text.text[found.start() : found.end()].islower()
+        if is_small and _is_chain_of_names(found[0].split(found[1]), found[1]) and not _is_public_handle(found[0]):
+            yield Span(*found.span(), "profile")
+    for found in _ALONE.finditer(text.lower) if "\n" in text.text else ():
+        start, end = found.span(1)
+        value = text.text[start:end]
+        is_small = text.is_shouted or value.islower()
+        if is_small and _is_handle(value, by_its_form=True) and any(map(_holds_name, _LETTERS.findall(found[1]))):
+            yield Span(start, end, "profile")
+
+
+def _is_chain_of_names(parts: list[str], sign: str) -> bool:
+    """Tell whether parts of a word are names, or one is and a number ends the word."""
+    words = [word for part in parts for word in _WORDS.findall(part)]
+    if sign == "-" and len(words) < 2:
+        return False
+    if any(part[-1].isdigit() for part in parts):
+        are_words = all(word in common_words() or word in medical_words() for word in words)
+        return not are_words and any(_holds_name(word) for word in words)
+    if sign == "-" or parts[-1] in load_words("identifiers", "sure_domains", "domains"):
+        return False
+    return all(
+        len(part) >= _FEWEST_OF_NAME and (part in all_names() or _is_no_word(part)) for part in parts
+    ) and not all_names().isdisjoint(parts)
 
 
 def _is_handle(value: str, *, by_its_form: bool) -> bool:
@@ -189,10 +235,20 @@ def _is_no_word(word: str) -> bool:
 
 
 def _holds_name(word: str) -> bool:
-    """Tell whether a word in small letters is a name of the tables, or a long first name and more."""
-    return word in certain_names() or any(
-        word[:end] in certain_names() & first_names() for end in range(5, len(word) - 2)
+    """Tell whether a word in small letters is a name of the tables, or begins or ends with a long first name."""
+    if word in certain_names():
+        return True
+    if word in common_words() or word in medical_words() or is_medicine(word):
+        return False
+    first = _certain_first_names()
+    return any(word[:end] in first for end in range(5, len(word) - 2)) or any(
+        word[start:] in first for start in range(2, len(word) - 4)
     )
+
+
+@functools.cache
+def _certain_first_names() -> frozenset[str]:
+    return certain_names() & first_names()
 
 
 def _is_public_handle(handle: str) -> bool:

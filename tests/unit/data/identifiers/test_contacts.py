@@ -124,3 +124,31 @@ def test_a_site_within_a_word_is_none() -> None:
 @pytest.mark.parametrize("number", ["080-555-0173", "08-050 83 09", "98/842-5530"])
 def test_a_phone_that_begins_as_a_free_one_is_found(number: str) -> None:
     assert number in [value for _, value in found(f"Next of kin: my wife, {number}, please call her about my ear.")]
+
+
+@pytest.mark.parametrize(
+    ("text", "handle"),
+    [
+        ("My son plays as keith.smith for ten hours a day and his wrist hurts.", "keith.smith"),
+        ("- annabelle.rn.58, diagnosed 2019, still tired every day", "annabelle.rn.58"),
+        ("Thanks to jake-ankra-12 I asked my doctor about my thyroid.", "jake-ankra-12"),
+        ("Find me on Instagram, I'm itspaulettehere, I had the same operation.", "itspaulettehere"),
+        ("Re: rash\nfrom: papa.sabine\nMy rash is back, what now?", "papa.sabine"),
+        ("(name on the forum: coachgalova) My CRP is 40, is that bad?", "coachgalova"),
+        ("See http://www.kramerhealth.example/denise for my story.", "http://www.kramerhealth.example/denise"),
+    ],
+)
+def test_a_name_of_an_account_is_found_by_its_form(text: str, handle: str) -> None:
+    assert [text[find.start : find.end] for find in find_in_row(text, "") if find.kind == "profile"] == [handle]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My pain is back.it was gone.now I take prednisone-20 and co-codamol.",
+        "My mother takes omega-3 and my father had covid-19, we read womenshealth.gov/anna about it.",
+        "My symptoms:\nheadache\ndizziness, worse in bed\nam I anemic, doctor?",
+    ],
+)
+def test_words_with_points_and_hyphens_are_no_names_of_accounts(text: str) -> None:
+    assert [text[find.start : find.end] for find in find_in_row(text, "") if find.kind == "profile"] == []

@@ -100,6 +100,37 @@ def test_the_numbers_of_products_tests_and_amounts_stay(text: str) -> None:
     assert found(text) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Name,MRN,Complaint\nlady,4471902,cough for three weeks", "4471902"),
+        ("Problem | MRN\nmy leg ulcer | 88-19-204\nmy cough | 88-19-377", "88-19-377"),
+    ],
+)
+def test_a_code_below_the_label_of_its_column_is_found(text: str, value: str) -> None:
+    assert value in found(text)
+
+
+def test_values_below_the_scores_of_a_note_are_no_codes() -> None:
+    assert found("Patient, sex F, MRN: E6725381\nDx: CAP, CURB-65 2. Her cough is worse.") == ["E6725381"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("My insulin pump (serial on the back: SN 21-440981-B) stopped twice last night.", "SN 21-440981-B"),
+        ("Her lens implant label: S/N 36975759-326, my mother sees halos.", "S/N 36975759-326"),
+        ("My monitor (serial no. (21)T704412) beeps at night.", "(21)T704412"),
+        ("I was told to mention ABX-77-190 in every mail about my mother's complaint.", "ABX-77-190"),
+        ("0099812-3, that's what they stamped on my referral for the knee.", "0099812-3"),
+        ("My card, the one ending in 9921, was charged for my son's strep test twice.", "9921"),
+        ("Sirs, I act for my mother (d.o.b. 1961, NI JT 53 37 24 A), she has dementia.", "JT 53 37 24 A"),
+    ],
+)
+def test_codes_are_found_with_a_second_label_by_their_groups_and_behind_the_one(text: str, value: str) -> None:
+    assert value in found(text)
+
+
 def test_the_maker_s_reference_stays_beside_a_serial_number() -> None:
     assert found("My sticker says REF 00-7531 and SN BLQ405948H. May I have an MRI?") == ["BLQ405948H"]
 
