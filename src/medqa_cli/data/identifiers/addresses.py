@@ -62,6 +62,12 @@ _TOWN_BEHIND = with_capitals(
     r"\s?[a-z]?(?:/\d{1,4})?,\s(?:[A-Z]{1,2}-)?(?:\d{5}|\d{4}\s?[A-Z]{2}|\d{2}-\d{3}|\d{3}\s\d{2}|(?!19|20)\d{4})\s[A-ZÀ-Þ][\w-]+"
 )
 _YEAR_BEFORE_COMMA = re.compile(r"(?:\d{1,2}[/.-]){0,2}(?:19|20)\d\d,")
+_YEAR_ALONE = re.compile(r"(?:19|20)\d\d")
+_DIGIT_CODE = re.compile(
+    r"\d(?<![\w.,/$£€+-].)(?:\d{4}-\d{3,4}|\d{3}-\d{3}|\d\d-\d{4}|\d-\d{3}|\d\d \d\d"
+    r"|\d{3} ?(?!mg|ml|am|pm|kg|iu|km|cm|mm|in|or|of|to|at|is|my|we|as)[a-z]{2}|\d{3,5})"
+    r"(?![\w%°-]|[.,/]\d|\s\d|\s(?!and|but|so|area|have|with|or|who|that)[a-z])"
+)
 _IN_DATE = frozenset("/.-")
 _LIVES = ("live", "living", "resid", "moved to", "address", "i, ", "ship to", "send", "deliver")
 _CODE_BEHIND = with_capitals(
@@ -73,6 +79,14 @@ _CODE_BEHIND = with_capitals(
 def _pattern(name: str) -> re.Pattern[str]:
     """Return the pattern of a table, letters as they are."""
     return load_pattern("identifiers", name, re.NOFLAG)
+
+
+# Of Britain, Canada and Ireland, in any letters; of digits alone behind words of places, or before "area".
+_LETTER_CODE = re.compile(
+    r"[a-z](?<![\w-].)(?:(?P<area>(?<=(.))[a-z]?)(?:\d[a-z]|\d{1,2})\s\d(?!th|st|rd|nd)[abd-hjlnp-uw-z]{2}"
+    r"|(?<=[abceghj-nprstvxy])\d[abceghj-nprstv-z][ -]\d[abceghj-nprstv-z]\d"
+    r"|(?<=[ac-fhknprtv-y])\d[\dw]\s(?=\d*[a-z])(?=[a-z]*\d)[ac-fhknprtv-y\d]{4})(?![\w-])"
+)
 
 
 # The first digits of a phone or record are no postcode: SA 0248, FAX 0491 570 539.
@@ -92,7 +106,9 @@ def find_addresses(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
         text.is_shouted = True
     parts = [*_parts(text)]
     if is_personal:
-        parts += [*streets_without_number(text), *(personal_streets(text) if text.numbers else ())]
+        parts += streets_without_number(text)
+        if text.numbers:
+            parts += [*personal_streets(text), *_postcodes(text)]
     parts = [span for span in parts if text.text[span[0] - 1 : span[0]] not in _IN_DATE or not _year_at(text, span[0])]
     found = sorted({span for span in parts if not _is_public(text, *span, is_personal=is_personal)})
     whole: list[tuple[int, int]] = []
@@ -188,6 +204,20 @@ def _with_codes(text: Text) -> Iterator[tuple[int, int]]:
     if "postcode_words" in text.tables:
         for match in load_pattern("identifiers", "postcode").finditer(text.text):
             yield match.span(1)
+
+
+def _postcodes(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield postcodes that stand alone, in a text about one person."""
+    for found in text.matches(_LETTER_CODE, 1, 2, small=True):
+        area = found["area"]
+        if area is None or (found[2] + area).upper() in load_words("identifiers", "uk_areas"):
+            yield found.span()
+    for found in text.matches(_DIGIT_CODE, 0, small=True):
+        start, end = found.span()
+        is_year = _YEAR_ALONE.fullmatch(found[0]) is not None
+        is_area = len(found[0]) >= _ZIP_DIGITS and text.after(end, 6) == " area "
+        if is_area or (not is_year and load_pattern("identifiers", "before_postcode").search(text.before(start, 40))):
+            yield start, end
 
 
 def _of_any_street(text: Text) -> Iterator[tuple[int, int]]:

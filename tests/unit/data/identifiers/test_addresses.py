@@ -96,6 +96,35 @@ def test_a_street_of_unknown_words_is_found_whole_behind_words_of_homes(address:
     assert address in addresses(text.format(address))
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Is there a vein clinic near 75107? My legs ache every evening.", "75107"),
+        ("I live in 2341 and have had hives since May.", "2341"),
+        ("I'm in the 64-780 area and need a dentist, my tooth hurts.", "64-780"),
+        ("Is there a clinic near 1748 YY? My legs ache.", "1748 YY"),
+        ("Patient (F, 67, 408 37) asks for a home visit.", "408 37"),
+        ("rota: my mum, ml6e 3pf, catheter. she wants the flu jab.", "ml6e 3pf"),
+        ("Anna\nJ1E 7V7\nI have had a sore throat for a week.", "J1E 7V7"),
+        ("My sister, H91 X2P3, has a cough and no doctor.", "H91 X2P3"),
+    ],
+)
+def test_a_postcode_alone_is_found_behind_words_of_places_or_by_its_letters(text: str, code: str) -> None:
+    assert addresses(text) == [code]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I moved in 2008 and my doctor says one of 20000 has it.",
+        "I live in fear: my platelets are 12000 and we are at 38000 now.",
+        "My spine hurts at L4 and L5, T1w than T2, ATC C09AA03, B12 5mg.",
+    ],
+)
+def test_years_counts_and_levels_of_the_spine_are_no_postcodes(text: str) -> None:
+    assert addresses(text) == []
+
+
 def test_an_address_in_small_letters_within_a_text_that_is_not_ends_before_the_next_word() -> None:
     assert addresses("I'm at 5772 rafeeq tunnel, 87696 tishkhaven and my husband has a seizure.") == [
         "5772 rafeeq tunnel, 87696 tishkhaven"
