@@ -137,7 +137,7 @@ def possible_cues(text: Text, section: str) -> tuple[str, ...]:
         section: ``CUE_NEEDS`` before a capitalized name, ``SMALL_NEEDS`` before one in small letters.
     """
     possible = []
-    for cue in _with_words(section, text.tables & _all_needs(section)):
+    for cue in _with_words(section, text.cue_tables & _all_needs(section)):
         phrases = _PHRASES.get((section, cue))
         is_one = phrases is None or any(map(text.lower.__contains__, phrases)) or not text.words.isdisjoint(_ALONE[cue])
         # "Patient - Zofia": a hyphen behind white space.

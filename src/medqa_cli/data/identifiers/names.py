@@ -100,7 +100,7 @@ def find_names(text: Text, *, is_personal: bool) -> Iterator[Span]:
 
 def _behind_cues(text: Text) -> Iterator[Span]:
     """Yield the capitalized names behind a cue."""
-    if "ends" not in text.tables:
+    if "ends" not in text.cue_tables:
         return
     yield from _signed(text)
     cues = possible_cues(text, CUE_NEEDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from medqa_cli.data.identifiers.word_tables import known_words, tables_of_words
+from medqa_cli.data.identifiers.word_tables import asked_words, cue_tables_of_words, known_words, tables_of_words
 from medqa_cli.data.normalize import normalized_words
 
 _DIGITS, _DIGITS_OF_SHAPE = re.compile(r"\d+"), re.compile(rb"00*")  # a search for 0+ would look at each place
@@ -40,7 +40,7 @@ class Text:
         lower: the text in small letters, each at the place of the large one.
         all_words: its words, in small letters, each as often as it is there.
         words: those of its words that a table holds or that tell what it is about, in small letters.
-        tables: the names of the tables that hold any of its words.
+        tables: the names of the tables that hold any of its words; those of cues are in ``cue_tables``.
         shape: of an ASCII text: ``A`` for each capital, ``0`` for a digit, a space for a space, a quotation mark or an
             opening bracket, a full stop for other white space and for the end of a sentence, ``a`` for all else. Of
             any other text it is empty.
@@ -63,13 +63,15 @@ class Text:
             self.numbers = [found.span() for found in _DIGITS.finditer(text)]
         self.all_words = words
         self.words = known_words().intersection(words)
-        self.tables: frozenset[str] = frozenset().union(*map(tables_of_words().__getitem__, self.words))
+        asked = map(tables_of_words().__getitem__, asked_words().intersection(self.words))
+        self.tables: frozenset[str] = frozenset().union(*asked)
         self.is_shouted = False
         if text[:60] == text[:60].upper():
             letters = [c for c in text[:400] if c.isalpha()]
             self.is_shouted = len(letters) > 12 and sum(map(str.isupper, letters)) > _SHOUTED_SHARE * len(letters)
         self._chains: tuple[int, bool, bool] | None = None
         self._small_words: frozenset[str] | None = None
+        self._cue_tables: frozenset[str] | None = None
 
     @property
     def small_words(self) -> frozenset[str]:
@@ -77,6 +79,14 @@ class Text:
         if self._small_words is None:
             self._small_words = frozenset(word for word in _LETTERS.findall(self.text) if word.islower())
         return self._small_words
+
+    @property
+    def cue_tables(self) -> frozenset[str]:
+        """The names of the tables of cues that hold any of its words."""
+        if self._cue_tables is None:
+            tables = cue_tables_of_words()
+            self._cue_tables = frozenset().union(*(tables[word] for word in self.words if word in tables))
+        return self._cue_tables
 
     @property
     def has_long_number(self) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import re
-from collections import Counter
+from collections.abc import Iterable
 from math import log
+
+import numpy as np
 
 from medqa_cli.data.identifiers.name_forms import ODD_SURNAME, is_common, is_medicine
 from medqa_cli.data.identifiers.word_tables import (
     certain_names,
     common_words,
+    cue_tables_of_words,
     first_names,
     medical_words,
     months,
@@ -18,7 +21,6 @@ from medqa_cli.data.identifiers.word_tables import (
     more_surnames,
     no_names,
     surnames,
-    tables_of_words,
 )
 from medqa_cli.data.normalize import without_accents
 from medqa_cli.resources import load_words, load_yaml
@@ -54,7 +56,7 @@ def sort_of(word: str) -> str:
     """Return of which table a word in small letters is that may be a name; none: it is a word of the language."""
     if word in load_words("identifiers", "common", "no_names", "small_common") or word in near_names():
         return ""
-    if word not in certain_names() and "ends" in tables_of_words().get(word, ()):
+    if word not in certain_names() and "ends" in cue_tables_of_words().get(word, ()):
         return ""
     is_first, is_last = word in first_names(), word in surnames()
     if word in load_words("identifiers", "eponyms"):
@@ -121,13 +123,24 @@ def _is_word(word: str) -> bool:
 @functools.cache
 def _sounds() -> dict[str, float]:
     """Return for each run of three letters how much more frequent it is in names than elsewhere, as a logarithm."""
-    counts = []
     names = first_names() | surnames() | more_first_names() | more_surnames()
-    for words in (names, common_words() | medical_words()):
-        counts.append(Counter(run for word in words for run in _runs(word)))
+    counts = [_counted_runs(words) for words in (names, common_words() | medical_words())]
     totals = [sum(each.values()) for each in counts]
     runs = counts[0].keys() | counts[1].keys()
-    return {run: log((counts[0][run] + 1) / totals[0]) - log((counts[1][run] + 1) / totals[1]) for run in runs}
+    return {
+        run: log((counts[0].get(run, 0) + 1) / totals[0]) - log((counts[1].get(run, 0) + 1) / totals[1]) for run in runs
+    }
+
+
+def _counted_runs(words: Iterable[str]) -> dict[str, int]:
+    """Return how often each run of three letters, as in ``_runs``, is in words; a Counter takes twice as long."""
+    letters = "".join(f"^{word}$" for word in words)
+    codes = np.frombuffer(letters.encode("utf-32-le"), dtype=np.uint32).astype(np.int64)
+    _, places, counts = np.unique(
+        codes[:-2] << 42 | codes[1:-1] << 21 | codes[2:], return_index=True, return_counts=True
+    )
+    runs = ((letters[place : place + 3], count) for place, count in zip(places.tolist(), counts.tolist(), strict=True))
+    return {run: count for run, count in runs if "$" not in run[:2]}  # the others are of two words
 
 
 def _runs(word: str) -> list[str]:

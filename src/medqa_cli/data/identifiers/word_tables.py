@@ -138,12 +138,8 @@ def certain_months() -> frozenset[str]:
 
 @functools.cache
 def tables_of_words() -> dict[str, frozenset[str]]:
-    """Return for each word of any table the names of the tables that hold it; of one that only tells, none."""
+    """Return for each word that rules for any text ask for the names of the tables that hold it."""
     tables = {name: load_words("identifiers", name) for name in _ASKED}
-    tables |= {f"{cue}_ends": load_words("identifiers", f"{cue}_ends") for cue in load_yaml("identifiers")["name_cues"]}
-    for section in ("cue_needs", "small_needs"):
-        for cue, groups in load_yaml("identifiers")[section].items():
-            tables |= {need(section, cue, place): frozenset(group.split()) for place, group in enumerate(groups)}
     tables |= {
         "mistyped_words": frozenset(mistyped_words()),
         "glue_words": glue_words(),
@@ -151,9 +147,23 @@ def tables_of_words() -> dict[str, frozenset[str]]:
         "certain_names": certain_names(),
         "months": certain_months(),
         "may": frozenset({"may"}),
-        "ends": frozenset().union(*(words for name, words in tables.items() if name.endswith("_ends"))),
     }
-    holding: dict[str, list[str]] = {word: [] for word in load_words("identifiers", "telling_words")}
+    return _holding(tables)
+
+
+@functools.cache
+def cue_tables_of_words() -> dict[str, frozenset[str]]:
+    """Return for each word of a cue the names of the tables that hold it: ends, and the groups of its needs."""
+    tables = {f"{cue}_ends": load_words("identifiers", f"{cue}_ends") for cue in load_yaml("identifiers")["name_cues"]}
+    tables["ends"] = frozenset().union(*tables.values())
+    for section in ("cue_needs", "small_needs"):
+        for cue, groups in load_yaml("identifiers")[section].items():
+            tables |= {need(section, cue, place): frozenset(group.split()) for place, group in enumerate(groups)}
+    return _holding(tables)
+
+
+def _holding(tables: dict[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    holding: dict[str, list[str]] = {}
     for name, words in tables.items():
         for word in words:
             holding.setdefault(word, []).append(name)
@@ -162,9 +172,15 @@ def tables_of_words() -> dict[str, frozenset[str]]:
 
 
 @functools.cache
-def known_words() -> frozenset[str]:
-    """Return the words of all tables."""
+def asked_words() -> frozenset[str]:
+    """Return the words of ``tables_of_words``."""
     return frozenset(tables_of_words())
+
+
+@functools.cache
+def known_words() -> frozenset[str]:
+    """Return the words of all tables, and those that tell what a text is about."""
+    return asked_words().union(cue_tables_of_words(), load_words("identifiers", "telling_words"))
 
 
 @functools.cache
