@@ -280,6 +280,8 @@ def has_coded_town_behind(text: Text, end: int) -> bool:
 def _are_places(value: str, *, is_coded: bool = False) -> bool:
     """Tell whether no word of a town is one that no town has: of medicine, or of the language where no code tells."""
     words = [word.lower() for word in _LETTERS.findall(_DUTCH_CODE.sub(" ", value) if is_coded else value)]
+    if len(words) > 1:  # New Haven, and not "new" alone
+        words = [word for word in words if word not in load_words("identifiers", "town_links")] or words
     none = load_words("identifiers", "no_towns", *([] if is_coded else ["common", "months_and_days"]))
     if any(word in none or is_medicine(word) for word in words):
         return False

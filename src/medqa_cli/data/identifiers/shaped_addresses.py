@@ -19,7 +19,7 @@ from medqa_cli.data.identifiers.address_parts import (
 )
 from medqa_cli.data.identifiers.name_forms import is_common, is_medicine, with_capitals
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import common_words, first_names, medical_words
+from medqa_cli.data.identifiers.word_tables import all_names, common_words, first_names, medical_words
 from medqa_cli.resources import load_pattern, load_words
 
 _HOUSE = re.compile(r"\d{1,5}[A-Za-z]?(?:[/-]\d{1,4}[A-Za-z]?){0,3},?\s(?=[^\W\d_])")
@@ -95,7 +95,7 @@ def _behind_number(text: Text, start: int, place: int) -> Iterator[tuple[int, in
     if (
         is_coded
         or is_house
-        or (is_whole and not is_date and not _may_be_person(words) and _is_told(text, start, words, end))
+        or (is_whole and not is_date and not _may_be_person(text, words) and _is_told(text, start, words, end))
     ):
         yield start, end_of_parts(text, end)
 
@@ -114,7 +114,7 @@ def _before_number(text: Text, start: int, end: int) -> Iterator[tuple[int, int]
     first, last = words[0].start(), rest.end()
     is_coded = has_coded_town_behind(text, end_of_units(text, last))
     is_year = _YEAR.fullmatch(text.text[start:end]) is not None
-    if is_coded or (not is_year and not _may_be_person(words) and _is_told(text, first, words, last)):
+    if is_coded or (not is_year and not _may_be_person(text, words) and _is_told(text, first, words, last)):
         yield first, end_of_parts(text, last)
 
 
@@ -166,9 +166,11 @@ def _run_before(text: Text, words: Words) -> Words:
     return words[first:]
 
 
-def _may_be_person(words: Words) -> bool:
-    """Tell whether words begin with a first name and end with no word of streets: 3 Anna Lee, in a list of visits."""
-    return words[0][0].lower() in first_names() and words[-1][0].lower().rstrip(".") not in _street_words()
+def _may_be_person(text: Text, words: Words) -> bool:
+    """Tell whether words begin with a first name, not behind "at", and end with no word of streets: 3 Anna Lee."""
+    last = words[-1][0].lower().rstrip(".")
+    is_kind = last in _street_words() or (last in common_words() and last not in all_names())
+    return words[0][0].lower() in first_names() and not is_kind and text.before(words[0].start(), 4) != " at "
 
 
 def _tells_home(word: str) -> bool:
@@ -193,7 +195,7 @@ def _is_word(word: str) -> bool:
 def _may_be_street(text: Text, words: Sequence[re.Match[str]]) -> bool:
     """Tell whether words have one that is none of the language, and none of medicine."""
     plain = [word[0].lower().rstrip(".") for word in words]
-    if len(plain[0]) == 1 and plain[0] not in load_words("identifiers", "street_links"):
+    if len(words[0][0]) == 1 and plain[0] not in load_words("identifiers", "street_links"):
         return False
     if any(is_medicine(word) or word in load_words("identifiers", "no_street_names") for word in plain):
         return False
