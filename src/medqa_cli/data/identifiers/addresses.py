@@ -215,8 +215,12 @@ def _postcodes(text: Text) -> Iterator[tuple[int, int]]:
     for found in text.matches(_DIGIT_CODE, 0, small=True):
         start, end = found.span()
         is_year = _YEAR_ALONE.fullmatch(found[0]) is not None
-        is_area = len(found[0]) >= _ZIP_DIGITS and text.after(end, 6) == " area "
-        if is_area or (not is_year and load_pattern("identifiers", "before_postcode").search(text.before(start, 40))):
+        is_long = len(found[0]) >= _ZIP_DIGITS
+        before = text.before(start, 40)
+        is_told = load_pattern("identifiers", "before_postcode").search(before) or (
+            is_long and load_pattern("identifiers", "before_long_postcode").search(before)
+        )
+        if (is_long and text.after(end, 6) == " area ") or (not is_year and is_told):
             yield start, end
 
 

@@ -78,6 +78,10 @@ _STREET_BEFORE = with_capitals(
     r"(?<![\w-])((?:(?:ul|al|os|pl|[Cc]alle|[Vv]ia|[Rr]ua)\.?\s)?(?:[A-ZÀ-Þ][\w'’.-]+,?\s){1,4})\Z"
 )
 _NUMBER_REST = re.compile(r"\s?[a-z]?(?:[/-]\d{1,4})?(?![\w.])")
+_CODE_BEHIND_NAME = re.compile(
+    r",\s(\d{5,6}|\d{5}-\d{3,4}|\d{4}-\d{3}|\d\d-\d{3}|\d{3} \d\d|\d{4} ?(?!AM|PM|MG|ML)[A-Z]{2}"
+    r"|(?!(?:19|20)\d\d)\d{4})(?=[,;)\n]|\.\s|\Z)"
+)
 # One of these stands just before, but for the words of a flat.
 _LAST_WORDS = frozenset(("at", "on", "to", "from", "of", "in", "am", "is", "address", "au", "en", "der", "up", "home"))
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
@@ -189,6 +193,8 @@ def address_behind(text: Text, name: Span) -> Span | None:
     """Return the address behind the name of a person: Anna Lee, 33 Rebecca Byway, 2641."""
     if not text.numbers:
         return None
+    if code := _CODE_BEHIND_NAME.match(text.text, name.end):
+        return Span(*code.span(1), "address")
     found = load_pattern("identifiers", "street_behind_name", re.NOFLAG).match(text.text, name.end)
     if found is None or not (_is_street(text, found[2]) if found[2] else _is_place(found[1])):
         return None

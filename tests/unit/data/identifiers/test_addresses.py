@@ -106,6 +106,9 @@ def test_a_street_of_unknown_words_is_found_whole_behind_words_of_homes(address:
         ("Patient (F, 67, 408 37) asks for a home visit.", "408 37"),
         ("rota: my mum, ml6e 3pf, catheter. she wants the flu jab.", "ml6e 3pf"),
         ("Anna\nJ1E 7V7\nI have had a sore throat for a week.", "J1E 7V7"),
+        ("Anna Lee, 33-104, wants to know if her cough is whooping cough.", "33-104"),
+        ("Where can I get a flu jab in 75107? I am pregnant.", "75107"),
+        ("Our area (75107) has high radon. My husband smokes.", "75107"),
         ("My sister, H91 X2P3, has a cough and no doctor.", "H91 X2P3"),
     ],
 )
