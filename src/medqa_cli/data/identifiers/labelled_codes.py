@@ -25,7 +25,7 @@ _LETTERS_WITHIN = re.compile(r" ([A-Za-z]{1,4}) (?=\d)")
 _GROUP = r"(?!\d{1,3} ?(?:y|yo|y/o|yrs?|years?|[fm]|mg|mcg|ml|kg|cm|mm|bpm|units?|times|days?|weeks?|months?|hours?)\b)"
 _CODE = re.compile(
     r"[^\W_]+(?:[-/:][^\W_]+|\.(?=[A-Z]{0,2}\d)[^\W_]+)*(?:\(\d\))?"
-    rf"(?:(?: [-/] | ){_GROUP}(?:\d{{2,}}[A-Za-z]?|[A-Z]{{1,4}}\d[A-Z\d]*|[a-z]{{1,3}}\d[a-z\d]*"
+    rf"(?:(?: [-–/] | ){_GROUP}(?:\d{{2,}}[A-Za-z]?|[A-Z]{{1,4}}\d[A-Z\d]*|[a-z]{{1,3}}\d[a-z\d]*"
     r"|\d(?!ML|MG|KG|CM|MM|PM|AM|HR|WK|YO|st|nd|rd|th|am|pm|hr|wk|yo)(?:[A-Z]{2,3}|[a-z]{2})(?![\w'’])"
     r"|[A-Z]{1,4} \d{2,}|[b-hj-z] \d{3,})(?:[-/.](?=\d)\w+)*)*"
     r"(?:[ -]\d(?: ?/ ?\d)?(?![\w%]|[.,:]\d| ?[a-z/-]))?"
@@ -57,6 +57,10 @@ _LAST_GROUP, _MONTH = re.compile(r" \d{1,2}\Z"), re.compile(r" ([^\W\d_]{3,})")
 _LEADER = re.compile(r"\.{2,}|_{2,}|…+")
 _BEHIND_NUMBER = re.compile(r"\b(?:number|no|nr|id|serial|sn|is|label|sticker)\b[ .:#]{0,3}\Z")
 _TOKEN = re.compile(r"[^\W\d_]+(?:[/&'’-][^\W\d_]+)*|\d+|[^\w\s]|\n")
+# My number. It's 448219; my number's 448219.
+_SAID_AGAIN = re.compile(r"(?:[.;,!]\s(?:it['’]?s|it is|that['’]?s|that is|this is)|(?<=\w)['’]s)\s(?=[\"“'(]?\Z)")
+_MASK = re.compile(r"(?:(?<![^\W_])[x*•]{2,5}[ -]?){1,4}\Z")
+_LONGEST_MASK = 16
 _NUMBER_SIGN = re.compile(r"\bn\s?[.º°]+\s?[º°]?|\br\.\s?č\.?")
 _LAST_FOUR = re.compile(r"\b(?:last|final) (?:four|4|six|6)(?: digits)?\b|[x*•]{3,}[ -]?\Z")
 _ENDING = re.compile(r"\b(?:ends|ending) (?:in|with)\b")
@@ -137,7 +141,8 @@ def _with_labels(text: Text) -> Iterator[tuple[int, int, Label]]:
         if label is None or is_of_product(text, start, stop):
             continue
         if _fits(value, label, is_small=text.is_shouted or text.text == text.lower):
-            yield start, stop, label
+            mask = _MASK.search(text.lower, max(start - _LONGEST_MASK, 0), start)
+            yield mask.start() if mask else start, stop, label
             end = stop
 
 
@@ -194,8 +199,9 @@ def _may_lead(text: Text, start: int, letters: str) -> bool:
     if is_label(word):
         # The number is PID 987780; serial: SN 21-440981.
         before = text.before(start, _REACH)
-        is_second = word in load_words("identifiers", "second_labels") and label_before(before) is not None
-        return is_large and (is_second or _BEHIND_NUMBER.search(before) is not None)
+        if word in load_words("identifiers", "second_labels") and label_before(before) is not None:
+            return is_large or text.is_shouted or text.text == text.lower
+        return is_large and _BEHIND_NUMBER.search(before) is not None
     if word in load_words("identifiers", "label_links", "label_copulas", "other_labels"):
         return False
     if is_large:
@@ -279,15 +285,21 @@ def label_before(before: str) -> Label | None:
     Args:
         before: what stands before a number, in small letters.
     """
+    before = _SAID_AGAIN.sub(" is ", before)
     before = _USER_NAME.sub("username", _UNDER.sub(" reference:", _PLACE_OF_LABEL.sub(" ", before)))
     before = _ENDING.sub(" ", _LAST_FOUR.sub(" ending ", _NUMBER_SIGN.sub(" nr ", _LEADER.sub(":", before))))
     links, words, is_told, is_line, behind = 0, 0, False, False, ""
+    weak: Label | None = None
     for token in reversed(_TOKEN.findall(before)):
         if token in load_words("identifiers", "label_copulas"):
             is_told = True
         elif not words and (is_label(token) or (token in _LOTS and _is_implanted(before))):
             is_other = load_pattern("identifiers", "number_of_other").search(before) and not _is_implanted(before)
-            return None if is_other or (is_line and not is_told) else Label(token, True, is_told)
+            if is_other or (is_line and not is_told):
+                return weak
+            if not is_told or token not in load_words("identifiers", "weak_labels"):
+                return Label(token, True, is_told)
+            weak, words = Label(token, True, is_told), words + 1  # the number on my letter is
         elif is_told and token in load_words("identifiers", "far_labels") and behind != "of":
             return Label(token, False, is_told)
         elif not words and (token in load_words("identifiers", "label_links") or (token in ".\n" and not links)):
@@ -298,11 +310,11 @@ def label_before(before: str) -> Label | None:
         ):
             words += 1
         else:
-            return None
+            return weak
         if links > _MOST_LINKS or words > _MOST_WORDS:
-            return None
+            return weak
         behind = token
-    return None
+    return weak
 
 
 def _is_implanted(before: str) -> bool:

@@ -37,7 +37,8 @@ _FORMS = (
     (re.compile(r"(?<![\w-])[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}(?![\w-])"), "device"),
     (re.compile(r"(?<!\w)(?:bc1|0x|[13])(?=[a-z]*\d)(?=\d*[a-z])[a-z\d]{25,62}(?!\w)"), "account"),
 )
-_BRITISH_PLATE = re.compile(r"(?<![\w-])[A-Z]{2}\d\d [A-HJ-PR-Z]{3}(?![\w-])")
+_BRITISH_PLATE = re.compile(r"(?<![\w-])[A-Z]{2}\d\d ?[A-HJ-PR-Z]{3}(?![\w-])")
+_ZEALAND = re.compile(r"(?<![\w-])[A-HJ-NP-Z]{3}\d\d(?!(?:MG|ML))[A-HJ-NP-Z]{2}(?![\w-])")
 _SMALL_IBAN = re.compile(r"(?<![\w/.-])[a-z]{2}\d\d(?: ?[a-z\d]{4}){2,7}(?: ?[a-z\d]{1,3})?(?!\w)")
 _WHOLE_CODE = re.compile(r"(?<![\w@./:-])[A-Z\d](?:[A-Z\d]|[-/](?=[A-Z\d]))++(?![\w@./-]*[@/])(?![\w-])")
 _SMALL_CODE = re.compile(r"(?<![\w@./:-])[a-z\d](?:[a-z\d]|[-/](?=[a-z\d]))++(?![\w@./-]*[@/])(?![\w-])")
@@ -85,6 +86,7 @@ def find_personal_numbers(text: Text) -> Iterator[Span]:
     yield from (plate for plate in plates if plate)
     if not text.is_shouted:
         yield from (Span(*found.span(), "device") for found in _BRITISH_PLATE.finditer(text.text))
+        yield from (Span(*found.span(), "record") for found in _ZEALAND.finditer(text.text))
     for found in _SMALL_IBAN.finditer(text.lower):
         groups = found[0].split(" ")
         while len(groups) > 1 and not is_iban(" ".join(groups)):
