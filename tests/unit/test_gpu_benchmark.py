@@ -79,7 +79,7 @@ def test_a_stage_ends_at_its_limit_with_all_that_it_started_and_its_figures_stay
     gpu: Any, run: Callable[..., int], tmp_path: Path
 ) -> None:
     begun = time.monotonic()
-    assert run(gpu.Stage("hangs", 1.5, 0.5)) == 1
+    assert run(gpu.Stage("hangs", 3.0, 0.5)) == 1
     assert time.monotonic() - begun < 30
     found = lines(tmp_path)
     assert (found[0]["value"], found[1]["status"]) == (1.5, "failed")

@@ -77,6 +77,12 @@ def slowly(seconds: float) -> int:
     return os.getpid()
 
 
+def when_there(path: Path) -> int:
+    while not path.exists():
+        time.sleep(0.01)
+    return os.getpid()
+
+
 @pytest.fixture
 def children() -> Callable[[], list[psutil.Process]]:
     """Return the children of this process that the test has started; other tests' helpers may run beside."""
@@ -193,10 +199,11 @@ def test_a_process_that_dies_before_it_gets_work_is_the_same_message(
             list(workers.map(large, (0,), [bytes(1 << 20)] * 20))
 
 
-def test_a_call_goes_on_beside_the_work_of_the_others() -> None:
+def test_a_call_goes_on_beside_the_work_of_the_others(tmp_path: Path) -> None:
     with Workers(2, HINT) as workers:
-        asked = workers.beside(slowly, 0.3)
+        asked = workers.beside(when_there, tmp_path / "go")
         assert set(workers.map(process_id, (), range(20))) == {os.getpid()}
+        (tmp_path / "go").touch()
         assert asked() != os.getpid()
         assert len(set(workers.map(slow_process_id, (), range(40)))) == 2
     with Workers(1, HINT) as workers:
@@ -205,6 +212,7 @@ def test_a_call_goes_on_beside_the_work_of_the_others() -> None:
 
 def test_a_process_that_has_done_its_call_takes_pieces_again_and_keeps_the_result() -> None:
     with Workers(2, HINT) as workers:
+        assert len(set(workers.map(process_id, (), range(20)))) == 2  # the other one has started
         asked = workers.beside(slowly, 0.0)
         ids = set(workers.map(slow_process_id, (), range(100)))
         assert ids == {os.getpid(), asked()}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from medqa_cli.data.documents.html_page import Tags, parts_of_page, read_page
@@ -108,10 +106,8 @@ def test_deep_nesting_is_no_recursion() -> None:
 
 
 def test_a_page_that_hangs_the_parser_is_refused() -> None:
-    began = time.monotonic()
     with pytest.raises(InputError, match=r"a\.html cannot be read: nothing came out of it in 0\.5 seconds"):
         read_page("<a " * 300_000, "a.html", Caps(reader_seconds=0.5))
-    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(("entity", "text"), [(f"&{'a' * 100_000};", None), (f"&#x{'f' * 100_000};", "\ufffd")])

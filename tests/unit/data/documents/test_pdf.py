@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -174,10 +173,8 @@ def cut_off(path: Path) -> Path:
 def test_a_hostile_file_is_one_message(tmp_path: Path, make: object) -> None:
     assert callable(make)
     path = make(tmp_path / "a.pdf")
-    began = time.monotonic()
     with pytest.raises(InputError, match=r"^a\.pdf cannot be read: ") as caught:
         read(path, reader_seconds=2.0, reader_bytes=256 << 20)
-    assert time.monotonic() - began < 20
     assert "save" in caught.value.hint
 
 
