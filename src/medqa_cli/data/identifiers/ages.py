@@ -90,7 +90,7 @@ def _is_age(text: Text, start: int, end: int) -> bool:
             and load_pattern("identifiers", "birthday_behind").match(after)
         )
     is_old = load_pattern("identifiers", "old_behind").match(after) is not None
-    if load_pattern("identifiers", "measured_before").search(before):
+    if load_pattern("identifiers", "measured_before").search(before) and not _OF_PERSON.search(before):
         return False
     if _FIELD_BEFORE.search(before) and _FIELD_BEHIND.match(after):
         return True
