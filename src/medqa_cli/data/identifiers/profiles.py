@@ -64,7 +64,7 @@ _REDDIT = re.compile(
     r"(?<![\w.])/?u/(?P<handle>(?:\d{1,4}(?=[a-z]{4})|(?=[a-z_-]{0,29}(?:[\d_-]|\.[a-z])))[a-z][\w-]{2,29}(?:\.\w+)*)(?![\w/])"
 )
 _ACCOUNT_NAME = re.compile(
-    r"(?<![\w.@/#-])(?:(?P<name>[A-Za-z\d]{2,}(?:_[A-Za-z\d]+)+|[A-Za-z]{4,}\d{2,4}|[A-Za-z]{6,}\d)|(?<!\w)u/(?P<user>[A-Za-z]{5,29})"
+    r"(?<![\w.@/#-])(?:(?P<name>[A-Za-z\d]{2,}(?:_[A-Za-z\d]+)+|[A-Za-z]{4,}\d{2,4}|[A-Za-z]{6,}\d|\d{2}[a-z]{5,})|(?<!\w)u/(?P<user>[A-Za-z]{5,29})"
     r"|@ (?P<other>[\w.]{4,30}))(?![\w@/]|[.-]\w)"
 )
 # keith.smith, annabelle.rn.58, jake-ankra-12; in small letters.
@@ -75,6 +75,7 @@ _ALONE = re.compile(
 )
 _HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>(?:\d{1,4}(?=[a-z]{4}))?[a-z_][\w.-]{2,28}\w)(?![\w@])")
 _WORDS, _CAMEL = re.compile(r"[^\W\d_]{3,}"), re.compile(r"[a-z][A-Z]")
+_NEXT_WORD = re.compile(r"\s([^\W\d_]{3,})")
 _SURNAME = re.compile(r"(?:Ma?c|Fitz|De|Di|Du|La|Le|Van|Von|El|Al)[A-Z][a-z]+")
 _ENDING = re.compile(r"(?:ed|ing|ly)$")
 _AMOUNT = re.compile(r"\d+(?:st|nd|rd|th|mg|mcg|ml|yo|yr|yrs|am|pm|hrs?|weeks?|days?|x)")
@@ -89,7 +90,8 @@ _PAGE_WORDS = frozenset(("blog", "vlog", "diary", "journal", "channel", "homepag
 _PAGE_OF_POSTER = re.compile(
     r"\b(?:blog|vlog|diary|journal|channel|homepage)\s?[:=–-]?\s((?:https?://|www\.)[\w.-]+\.[a-z]{2,8}/[\w./~@%-]*\w)"
 )
-_PAGE_REACH, _FEWEST_LETTERS, _FEWEST_OF_NAME = 90, 5, 3
+_PAGE_REACH, _FEWEST_LETTERS, _FEWEST_OF_NAME, _FEWEST_PARTS = 90, 5, 3, 2
+_SHORTEST_COMPOUND, _LONGEST_PART = 8, 12
 
 
 def find_profiles(text: Text, *, is_personal: bool) -> Iterator[Span]:
@@ -184,6 +186,13 @@ def _by_form(text: Text) -> Iterator[Span]:
         is_small = text.is_shouted or text.text[found.start() : found.end()].islower()
         if is_small and _is_chain_of_names(found[0].split(found[1]), found[1]) and not _is_public_handle(found[0]):
             yield Span(*found.span(), "profile")
+    for word in set(text.all_words):
+        if word.isalpha() and _is_compound(word):
+            for start in text.places(word):
+                end = start + len(word)
+                behind = _NEXT_WORD.match(text.lower, end)  # ciaobella permadi is a name
+                if text.text[start:end].islower() and not (behind and behind[1] in all_names()):
+                    yield Span(start, end, "profile")
     for found in _ALONE.finditer(text.lower) if "\n" in text.text else ():
         start, end = found.span(1)
         value = text.text[start:end]
@@ -193,18 +202,40 @@ def _by_form(text: Text) -> Iterator[Span]:
 
 
 def _is_chain_of_names(parts: list[str], sign: str) -> bool:
-    """Tell whether parts of a word are names, or one is and a number ends the word."""
+    """Tell whether one of the parts of a word is a name, or all are none of the language."""
     words = [word for part in parts for word in _WORDS.findall(part)]
-    if sign == "-" and len(words) < 2:
+    has_number = any(part[-1].isdigit() for part in parts)
+    if (sign == "-" and (len(words) < _FEWEST_PARTS or not has_number)) or (
+        not has_number and parts[-1] in load_words("identifiers", "sure_domains", "domains")
+    ):
         return False
-    if any(part[-1].isdigit() for part in parts):
-        are_words = all(word in common_words() or word in medical_words() for word in words)
-        return not are_words and any(_holds_name(word) for word in words)
-    if sign == "-" or parts[-1] in load_words("identifiers", "sure_domains", "domains"):
+    if any(_holds_name(word) for word in words):
+        return True
+    return len(words) >= _FEWEST_PARTS and all(len(word) >= _FEWEST_LETTERS and _is_no_word(word) for word in words)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _is_compound(word: str) -> bool:
+    """Tell whether a word in small letters is made of words of the language and a long name: itstimothyhere."""
+    if len(word) < _SHORTEST_COMPOUND or word in all_names() or word in medical_words() or not _is_no_word(word):
         return False
-    return all(
-        len(part) >= _FEWEST_OF_NAME and (part in all_names() or _is_no_word(part)) for part in parts
-    ) and not all_names().isdisjoint(parts)
+    # For each place: whether a name and whether another word are in what is before it; None: it cannot be cut so.
+    ways: list[tuple[bool, bool] | None] = [(False, False), *(None,) * len(word)]
+    for end in range(2, len(word) + 1):
+        for start in range(max(end - _LONGEST_PART, 0), end - 1):
+            if (way := ways[start]) is None or ways[end] == (True, True):
+                continue
+            part = word[start:end]
+            if len(part) >= _FEWEST_LETTERS and part in certain_names():
+                ways[end] = (True, way[1])
+            elif part in _parts_of_handles() or (len(part) > _FEWEST_OF_NAME and part in common_words()):
+                ways[end] = (way[0], True)
+    return ways[-1] == (True, True)
+
+
+@functools.cache
+def _parts_of_handles() -> frozenset[str]:
+    return load_words("identifiers", "handle_parts")
 
 
 def _is_handle(value: str, *, by_its_form: bool) -> bool:

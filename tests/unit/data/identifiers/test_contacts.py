@@ -135,6 +135,10 @@ def test_a_phone_that_begins_as_a_free_one_is_found(number: str) -> None:
         ("Find me on Instagram, I'm itspaulettehere, I had the same operation.", "itspaulettehere"),
         ("Re: rash\nfrom: papa.sabine\nMy rash is back, what now?", "papa.sabine"),
         ("(name on the forum: coachgalova) My CRP is 40, is that bad?", "coachgalova"),
+        ("Ronaldthegreat? No: ronaldthegreat says my TSH is fine.", "ronaldthegreat"),
+        ("I asked nurse.dominic and the doctor about my knee.", "nurse.dominic"),
+        ("17antony liked my post about my colitis.", "17antony"),
+        ("My therapist found my profile josereinhardt and I feel exposed.", "josereinhardt"),
         ("See http://www.kramerhealth.example/denise for my story.", "http://www.kramerhealth.example/denise"),
     ],
 )
@@ -147,6 +151,7 @@ def test_a_name_of_an_account_is_found_by_its_form(text: str, handle: str) -> No
     [
         "My pain is back.it was gone.now I take prednisone-20 and co-codamol.",
         "My mother takes omega-3 and my father had covid-19, we read womenshealth.gov/anna about it.",
+        "My aunt marieluise hoffmann has a rash, annamaria and rosemarie told me.",
         "My symptoms:\nheadache\ndizziness, worse in bed\nam I anemic, doctor?",
     ],
 )
