@@ -27,7 +27,7 @@ from medqa_cli.data.dataset import CANARIES_NAME, LENGTHS_NAME, REPORT_NAME, che
 from medqa_cli.data.documents.finding import find_documents
 from medqa_cli.data.documents.held_out import OpenBook
 from medqa_cli.data.documents.reading import Documents, read_documents
-from medqa_cli.data.filtering import Filtered, RowBatches, check_something_kept, drop_column_of_one_topic, filter_rows
+from medqa_cli.data.filtering import RowBatches, check_something_kept, drop_column_of_one_topic, filter_rows
 from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
@@ -194,7 +194,10 @@ def _convert_into(
         check_something_kept(filtered, inputs.name)
         drop_column_of_one_topic(filtered, opened)
         with _timed(stage_seconds, "split and purge"), console.status("splitting ..."):
-            by_page = _join_pages(filtered)
+            # Rows of one page share a topic, where topics tell nothing.
+            by_page = pages_tell([key.topics for key in filtered.keys], [key.page for key in filtered.keys])
+            if by_page:
+                filtered.keys = [key._replace(topics=(*key.topics, key.page)) for key in filtered.keys]
             places = place_rows(filtered.keys, sketches, data, seed)
         passages = inputs.documents.passages
         indexed = workers.beside(index_rows, folder, spool_path, places, filtered.by_question, passages)
@@ -227,27 +230,14 @@ def _convert_into(
         report["canaries"] = {"planted": len(canaries), "copies": list(data.canary_copies), "rows": written.canary_rows}
     if passages:
         with _timed(stage_seconds, "open book"), console.status("comparing documents with held-out answers ..."):
-            report["documents"] = _documents(folder, inputs)
+            documents = inputs.documents
+            open_book = OpenBook(documents.texts, documents.pairs, data.near_duplicate_threshold)
+            report["documents"] = documents.report | {"answers_held_out": open_book.count(folder)}
         if inputs.lengths is not None:
             inputs.lengths.add_passages([passage.text for passage in passages])
     report |= {"tokens": None if inputs.lengths is None else inputs.lengths.summary()}
     check_counts(report)
     return report
-
-
-def _documents(folder: Path, inputs: _Inputs) -> dict[str, Any]:
-    """Return the entry of the documents in the report."""
-    documents = inputs.documents
-    open_book = OpenBook(documents.texts, documents.pairs, inputs.data.near_duplicate_threshold)
-    return documents.report | {"answers_held_out": open_book.count(folder)}
-
-
-def _join_pages(filtered: Filtered) -> bool:
-    """Let rows of one page share a topic, where topics tell nothing; return whether they do."""
-    by_page = pages_tell([key.topics for key in filtered.keys], [key.page for key in filtered.keys])
-    if by_page:
-        filtered.keys = [key._replace(topics=(*key.topics, key.page)) for key in filtered.keys]
-    return by_page
 
 
 def _row_settings(data: DataConfig, seed: int, opened: SourceRows) -> RowSettings:

@@ -231,7 +231,12 @@ def generate_answers(
     """
     context = engines.context_length(loaded)
     prompts = encoder.encode_prompts(questions, given)
-    _tell_of_full_prompts(loaded.name + arm, prompts, context)
+    num_full = sum(context is not None and len(prompt) >= context for prompt in prompts)
+    if num_full:
+        console.warn(
+            f"{loaded.name + arm}: {num_full} of {len(prompts)} prompts fill the model's context of {context} tokens: "
+            "their answers are empty"
+        )
     # The same pieces in every run, whatever the memory of a rank or of the next start.
     size = MOST_ROWS if config.batch_size == "auto" else config.batch_size
     size = min(size, max(1, -(-len(prompts) // distributed.world_size())))
@@ -302,15 +307,6 @@ def _decode_twice(
 
 def _as_list(state: WholeAnswer | StoppingState) -> list[Any]:
     return [state.text(), state.finish_reason or "length", len(state.ids)]
-
-
-def _tell_of_full_prompts(name: str, prompts: Sequence[Sequence[int]], context: int | None) -> None:
-    num_full = sum(context is not None and len(prompt) >= context for prompt in prompts)
-    if num_full:
-        console.warn(
-            f"{name}: {num_full} of {len(prompts)} prompts fill the model's context of {context} tokens: their answers "
-            "are empty"
-        )
 
 
 def _decode(

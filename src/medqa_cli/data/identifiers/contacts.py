@@ -100,7 +100,13 @@ def find_contacts(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
 
 def _emails(text: Text) -> Iterator[Span]:
     patterns = [_EMAIL] if "@" in text.text else []
-    if ("at_words" in text.tables and _has_spelled_at(text)) or (patterns and "@)" in text.text):
+    is_spelled = "@)" in text.text
+    if "at_words" in text.tables and not is_spelled:
+        is_spelled = any(map(text.lower.__contains__, SPELLED_AT)) or (
+            "mail_words" in text.tables
+            and load_pattern("identifiers", "at_mail", re.NOFLAG).search(text.lower) is not None
+        )
+    if is_spelled:
         patterns.append(_SPELLED_EMAIL)
     for pattern in patterns:
         place = 0
@@ -118,12 +124,6 @@ def _emails(text: Text) -> Iterator[Span]:
             place = found.end()
             if not load_pattern("identifiers", "public_mail").search(f"{found['local']}@{domain}"):
                 yield Span(*found.span(), "email")
-
-
-def _has_spelled_at(text: Text) -> bool:
-    return any(map(text.lower.__contains__, SPELLED_AT)) or (
-        "mail_words" in text.tables and load_pattern("identifiers", "at_mail", re.NOFLAG).search(text.lower) is not None
-    )
 
 
 def _phones(text: Text, *, is_personal: bool) -> Iterator[Span]:

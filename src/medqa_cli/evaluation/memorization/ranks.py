@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +127,9 @@ def _score(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> tuple[list[fl
         cache = make_cache(model)
         if start:
             cache = read(torch.tensor([list(texts[0][:start])], device=device), 0, cache).past_key_values
-        for chunk in _chunks([text[start:] for text in texts]):
+        rests = [text[start:] for text in texts]
+        size = max(1, _TOKENS_PER_FORWARD // max(map(len, rests)))
+        for chunk in (rests[first : first + size] for first in range(0, len(rests), size)):
             longest = max(map(len, chunk))
             # Padded on the right: no token before attends to it, and its losses are left out.
             ids = torch.tensor([[*text, *[0] * (longest - len(text))] for text in chunk], device=device)
@@ -147,12 +149,6 @@ def _score(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> tuple[list[fl
             "set model.compute_dtype to float32 (or bfloat16), then give the same command again",
         )
     return nll, is_said
-
-
-def _chunks(texts: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
-    size = max(1, _TOKENS_PER_FORWARD // max(map(len, texts)))
-    for start in range(0, len(texts), size):
-        yield texts[start : start + size]
 
 
 def rank(values: Sequence[float]) -> int:
