@@ -1,18 +1,24 @@
 """Numbers and codes behind a word that says whose they are, in a text about one person: "policy no. XPW 884 20 1137".
 
-From each number the words before it are read backwards: determiners and the like are passed over, and the first other
-word tells whether a code of somebody stands there. Behind "is", ":" and the like it may be farther away.
+From each number its signs are read to both sides, and the label that tells whose it is is looked for (code_labels).
 """
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from medqa_cli.data.identifiers.code_labels import (
+    REACH,
+    Label,
+    is_end_of_number,
+    is_label,
+    label_above,
+    label_before,
+    label_behind,
+)
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import all_names, common_words, months, typing_errors
+from medqa_cli.data.identifiers.word_tables import common_words, months
 from medqa_cli.resources import load_pattern, load_words
 
 # The signs of a code to the left of a digit: the letters of XEA912044381, the part before a colon in 20:C2277000.
@@ -35,43 +41,12 @@ _REST = re.compile(
     r"[ -](?:[B-HJ-Z][A-Z]?|A(?! [a-z])|A(?= (?:and|but|or|is|was|on|in|for|with|from|at)\b))(?![\w'’-])"
 )
 _SMALL_REST = re.compile(r"[ -](?!is\b|my\b)([b-hj-z][a-z]?)(?![\w'’-])")
-_USER_NAME = re.compile(r"\b(?:(?:user|screen)[ -]name|log[ -](?:in|on))\b")
-# ... and the words behind it: 448219 is my badge number, tlm749q (that's my HR number).
-_LABEL_BEHIND = re.compile(
-    r"[\"'”’)\]]?,?\s?[(\[–—-]?\s?(?:(?:(?:that['’]?s|that is|this is|it['’]?s|which is|is|was|being|as)\s)(?:the|an?)"
-    r"|(?:(?:that['’]?s|that is|this is|it['’]?s|which is|is|was|being|as)\s)?(?:my|his|her|our|their|your))\s"
-    r"((?:[^\W\d_]+[ /'’-]){0,2}[^\W\d_]+)"
-)
-# Where a label stands: the printout at the foot of the bed says.
-_PLACE_OF_LABEL = re.compile(
-    r"\b(?:at|on|in|by|above|over|under|inside) (?:the |its |my )?"
-    r"(?:foot|end|head|top|bottom|back|front|side|corner|door|edge|lid|wall)"
-    r"(?: of (?:the|my|his|her|our|a) [^\W\d_]+)?(?= (?:is|was|says|said|reads|shows|has)\b)"
-)
-_UNDER = re.compile(
-    r"\b(?:book(?:ed|ing)|reserv(?:ed|ation)|filed|logged|registered|listed|saved|recorded|appointment|ticket|case|file|complaint"
-    r"|report(?:ed)?|order(?:ed)?)(?: [^\W\d_]+){0,2} (?:under|as)(?: (?:the|no|nr|number|code|ref)\b\.?)?\s\Z"
-)
 # A day behind a code: C4D1 21 September.
 _LAST_GROUP, _MONTH = re.compile(r" \d{1,2}\Z"), re.compile(r" ([^\W\d_]{3,})")
-_LEADER = re.compile(r"\.{2,}|_{2,}|…+")
 _BEHIND_NUMBER = re.compile(r"\b(?:number|no|nr|id|serial|sn|is|label|sticker)\b[ .:#]{0,3}\Z")
-_TOKEN = re.compile(r"[^\W\d_]+(?:[/&'’-][^\W\d_]+)*|\d+|[^\w\s]|\n")
-# My number. It's 448219; my number's 448219.
-_SAID_AGAIN = re.compile(r"(?:[.;,!]\s(?:it['’]?s|it is|that['’]?s|that is|this is)|(?<=\w)['’]s)\s(?=[\"“'(]?\Z)")
 _MASK = re.compile(r"(?:(?<![^\W_])[x*•]{2,5}[ -]?){1,4}\Z")
 _LONGEST_MASK = 16
-_NUMBER_SIGN = re.compile(r"\bn\s?[.º°]+\s?[º°]?|\br\.\s?č\.?")
-_LAST_FOUR = re.compile(r"\b(?:last|final) (?:four|4|six|6)(?: digits)?\b|[x*•]{3,}[ -]?\Z")
-_ENDING = re.compile(r"\b(?:ends|ending) (?:in|with)\b")
-_BETWEEN_CELLS, _MOST_ROWS = ("|", "\t", ";", ","), 12
 _CURRENCIES = frozenset("$€£₹")
-_STOPS, _LOTS = frozenset(".!?;\n"), frozenset(("lot", "batch", "lote", "lotto"))
-_PREPOSITIONS = frozenset(("at", "for", "and", "to", "by"))
-_PRODUCT_NAMED = re.compile(
-    r"\b(?:strips?|sets?|kits?|filters?|needles?|lancets?|tests?|cartridges?|masks?|tubing|pads?|gloves?|bags?|dressings?|item"
-    r"|syringes?|catheters?|batteries|cuffs?|liners?|sensors)\W{1,3}ref(?:erence)?\W{0,3}\Z"
-)
 _OF_PRODUCT, _MARK = re.compile(r"\bref(?:erence)?\W{0,3}\Z"), re.compile(r"\bREF \Z")
 _BESIDE_SERIAL = re.compile(r"\W{0,3}(?:and )?(?:s/?n|serial|lot|udi)\b")
 # Years, blood pressures, ranges, dates, versions, variants of genes, times, decimals, helplines.
@@ -88,18 +63,10 @@ _CODE_OF_TEST = re.compile(r"\d{3,5}-\d{1,2}|\d{5}")
 _MIXED = re.compile(r"(?=[^\W_]*[A-Za-z])(?=[^\W_]*\d)[A-Za-z\d]{5,10}(?:-[A-Za-z\d]{1,6})?")
 _AMOUNT = re.compile(r"\d+([A-Za-z]+)|([A-Za-z]+)\d|((?i:covid|omega|vitamin|type|grade|stage))\d+")
 _LONGEST_UNIT = 3
-_REACH, _LONGEST, _MOST_LINKS, _MOST_WORDS, _SHORTEST_MISTYPED = 70, 60, 7, 6, 6
+_LONGEST = 60
 # Where a code stands right behind one of the labels that tell enough, this does.
 _BESIDE_LABEL = re.compile(r"\W{0,4}(?:[^\W\d]{1,8}\W{1,3}){0,3}[^\W\d]{0,12}\W?\d")
 _FEWEST_DIGITS, _FEWEST_FAR_DIGITS, _FEWEST_CERTAIN, _FEWEST_TOLD_DIGITS = 4, 5, 6, 7
-
-
-class Label(NamedTuple):
-    """The word that tells what a number is of, whether it stands right before it, and whether "is" or ":" does."""
-
-    word: str
-    is_near: bool
-    is_told: bool
 
 
 def certain_codes(text: Text) -> Iterator[tuple[int, int]]:
@@ -128,14 +95,14 @@ def _with_labels(text: Text) -> Iterator[tuple[int, int, Label]]:
         start, stop = _code_at(text, place)
         value = text.text[start:stop]
         near = text.before(start, 24)
-        is_ending = (_LAST_FOUR.search(near) or _ENDING.search(near)) is not None
+        is_ending = is_end_of_number(near)
         if start == stop or (_NO_CODE.fullmatch(value) and not (is_ending and len(value) == _FEWEST_DIGITS)):
             continue
         if load_pattern("identifiers", "public_code").match(value) or text.before(start, 1) in _CURRENCIES:
             continue
         if load_pattern("identifiers", "unit_behind").match(text.after(stop, 24)):
             continue
-        label = label_before(text.before(start, _REACH)) or _label_behind(text, stop) or _label_above(text, start)
+        label = label_before(text.before(start, REACH)) or label_behind(text, stop) or label_above(text, start)
         if label is None and (letters := _LEADING_LETTERS.match(value)) and is_label(letters[0].lower()):
             label = Label(letters[0].lower(), True, False)  # GMC4482190
         if label is None or is_of_product(text, start, stop):
@@ -151,7 +118,7 @@ def is_of_product(text: Text, start: int, end: int) -> bool:
     if not _OF_PRODUCT.search(text.before(start, 14)):
         return False
     is_mark = _MARK.search(text.text, max(start - 6, 0), start) is not None and not text.is_shouted
-    is_mark = is_mark or _PRODUCT_NAMED.search(text.before(start, 32)) is not None
+    is_mark = is_mark or load_pattern("identifiers", "product_named").search(text.before(start, 32)) is not None
     return is_mark or _BESIDE_SERIAL.match(text.after(end, 20)) is not None
 
 
@@ -198,7 +165,7 @@ def _may_lead(text: Text, start: int, letters: str) -> bool:
     word, is_large = letters.lower(), letters.isupper() and not text.is_shouted
     if is_label(word):
         # The number is PID 987780; serial: SN 21-440981.
-        before = text.before(start, _REACH)
+        before = text.before(start, REACH)
         if word in load_words("identifiers", "second_labels") and label_before(before) is not None:
             return is_large or text.is_shouted or text.text == text.lower
         return is_large and _BEHIND_NUMBER.search(before) is not None
@@ -230,93 +197,3 @@ def _fits(value: str, label: Label, *, is_small: bool) -> bool:
     ):
         return False
     return is_small or value.upper() == value or label.word in load_words("identifiers", "user_labels")
-
-
-def _label_behind(text: Text, end: int) -> Label | None:
-    """Return the label that is said behind a code: 448219 is my badge number."""
-    found = _LABEL_BEHIND.match(text.lower, end, end + _REACH)
-    words = re.split("[ /'’-]", found[1]) if found else ()
-    return next((Label(word, True, False) for word in words if is_label(word)), None)
-
-
-def _label_above(text: Text, start: int) -> Label | None:
-    """Return the label in the first row of a table, above a code: Name | MRN, and below it Lee | 448219."""
-    row = text.text.rfind("\n", 0, start) + 1
-    sign = next(
-        (sign for sign in _BETWEEN_CELLS if sign in text.text[row:start] or sign in text.after(start, _REACH)), ""
-    )
-    if not row or not sign:
-        return None
-    cell, head = text.text.count(sign, row, start), row
-    for _ in range(_MOST_ROWS):
-        above = text.text.rfind("\n", 0, head - 1) + 1
-        if text.text.count(sign, above, head) < max(cell, 1):
-            break
-        head = above
-        if not head:
-            break
-    first = text.lower[head : text.lower.find("\n", head)]
-    cells = first.split(sign)
-    is_table = head < row and cell < len(cells) and not any(map(str.isdigit, first))
-    return label_before(f"{cells[cell].strip()}: ") if is_table else None
-
-
-@functools.lru_cache(maxsize=10_000)
-def is_label(word: str) -> bool:
-    """Tell whether a word in small letters says that a number of somebody follows."""
-    labels = load_words("identifiers", "far_labels", "near_labels")
-    parts = re.split("[/-]", word)
-    if word in labels or (len(parts) > 1 and any(len(part) > 2 and part in labels for part in parts)):
-        return True
-    endings = tuple(load_words("identifiers", "label_endings"))
-    return (len(word) > 5 and word.endswith(endings)) or word in _mistyped_labels()
-
-
-@functools.cache
-def _mistyped_labels() -> frozenset[str]:
-    """Return likely typing errors in longer labels."""
-    long = (word for word in load_words("identifiers", "far_labels", "near_labels") if len(word) >= _SHORTEST_MISTYPED)
-    return frozenset().union(*map(typing_errors, long)) - common_words() - all_names()
-
-
-def label_before(before: str) -> Label | None:
-    """Return the word that tells what follows, or None where none does.
-
-    Args:
-        before: what stands before a number, in small letters.
-    """
-    before = _SAID_AGAIN.sub(" is ", before)
-    before = _USER_NAME.sub("username", _UNDER.sub(" reference:", _PLACE_OF_LABEL.sub(" ", before)))
-    before = _ENDING.sub(" ", _LAST_FOUR.sub(" ending ", _NUMBER_SIGN.sub(" nr ", _LEADER.sub(":", before))))
-    links, words, is_told, is_line, behind = 0, 0, False, False, ""
-    weak: Label | None = None
-    for token in reversed(_TOKEN.findall(before)):
-        if token in load_words("identifiers", "label_copulas"):
-            is_told = True
-        elif not words and (is_label(token) or (token in _LOTS and _is_implanted(before))):
-            is_other = load_pattern("identifiers", "number_of_other").search(before) and not _is_implanted(before)
-            if is_other or (is_line and not is_told):
-                return weak
-            if not is_told or token not in load_words("identifiers", "weak_labels"):
-                return Label(token, True, is_told)
-            weak, words = Label(token, True, is_told), words + 1  # the number on my letter is
-        elif is_told and token in load_words("identifiers", "far_labels") and behind != "of":
-            return Label(token, False, is_told)
-        elif not words and (token in load_words("identifiers", "label_links") or (token in ".\n" and not links)):
-            links += 1
-            is_line = is_line or token == "\n"
-        elif is_told and (
-            token in _PREPOSITIONS or not (token in _STOPS or token in load_words("identifiers", "other_labels"))
-        ):
-            words += 1
-        else:
-            return weak
-        if links > _MOST_LINKS or words > _MOST_WORDS:
-            return weak
-        behind = token
-    return weak
-
-
-def _is_implanted(before: str) -> bool:
-    """Tell whether a lot is that of an implant: of few persons, and on their cards."""
-    return load_pattern("identifiers", "implanted").search(before) is not None

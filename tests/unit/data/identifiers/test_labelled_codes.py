@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from medqa_cli.data.identifiers.code_labels import label_before
 from medqa_cli.data.identifiers.finding import find_in_row
-from medqa_cli.data.identifiers.labelled_codes import certain_codes, label_before
+from medqa_cli.data.identifiers.labelled_codes import certain_codes
 from medqa_cli.data.identifiers.text import Text
 
 _KINDS = ("record", "device", "account", "phone")
