@@ -39,6 +39,11 @@ _FORMS = (
 )
 _BRITISH_PLATE = re.compile(r"(?<![\w-])[A-Z]{2}\d\d ?[A-HJ-PR-Z]{3}(?![\w-])")
 _ZEALAND = re.compile(r"(?<![\w-])[A-HJ-NP-Z]{3}\d\d(?!(?:MG|ML))[A-HJ-NP-Z]{2}(?![\w-])")
+# In a text that has a word of vehicles: QJ 6373Y, 07-NU-IQ, 55 HV 3730, 1637 NGJ.
+_ANY_PLATE = re.compile(
+    r"(?<![\w-])(?:[A-Z]{1,3}[ -]?\d{1,4}[ -]?[A-Z]{1,3}|\d\d[ -][A-Z]{1,3}[ -](?:\d{2,4}|[A-Z]{2})"
+    r"|\d{4} [B-DF-HJ-NP-TV-Z]{3})(?![\w-])"
+)
 _SMALL_IBAN = re.compile(r"(?<![\w/.-])[a-z]{2}\d\d(?: ?[a-z\d]{4}){2,7}(?: ?[a-z\d]{1,3})?(?!\w)")
 _WHOLE_CODE = re.compile(r"(?<![\w@./:-])[A-Z\d](?:[A-Z\d]|[-/](?=[A-Z\d]))++(?![\w@./-]*[@/])(?![\w-])")
 _SMALL_CODE = re.compile(r"(?<![\w@./:-])[a-z\d](?:[a-z\d]|[-/](?=[a-z\d]))++(?![\w@./-]*[@/])(?![\w-])")
@@ -59,7 +64,7 @@ _NO_GROUPS = re.compile(
     r"|(?:19|20)\d\d-\d{1,2}-\d{1,2}|\d{1,2}-\d{1,2}-(?:19|20)?\d\d|(?:19|20)\d\d-(?:19|20)\d\d|\d{2,3}(?:-\d{2,3}){2,4}"
 )
 _AMOUNT = re.compile(r"\d+[a-z]{0,5}|[A-Za-z]{1,4}-?(?:19|20)\d\d")
-_CUE_REACH, _FEWEST_SIGNS, _FEWEST_OF_MIXED, _FEWEST_OF_PLATE, _FEWEST_OF_IBAN = 40, 6, 5, 4, 9
+_CUE_REACH, _FEWEST_SIGNS, _FEWEST_OF_MIXED, _FEWEST_OF_PLATE, _FEWEST_OF_ANY_PLATE, _FEWEST_OF_IBAN = 40, 6, 5, 4, 5, 9
 
 
 def find_certain_numbers(text: Text) -> Iterator[Span]:
@@ -86,6 +91,9 @@ def find_personal_numbers(text: Text) -> Iterator[Span]:
     yield from (plate for plate in plates if plate)
     if not text.is_shouted:
         yield from (Span(*found.span(), "device") for found in _BRITISH_PLATE.finditer(text.text))
+        if not load_words("identifiers", "vehicle_words").isdisjoint(text.all_words):
+            plates = (found.span() for found in _ANY_PLATE.finditer(text.text) if _is_plate(found[0]))
+            yield from (Span(*plate, "device") for plate in plates if is_own(text, *plate))
         yield from (Span(*found.span(), "record") for found in _ZEALAND.finditer(text.text))
     for found in _SMALL_IBAN.finditer(text.lower):
         groups = found[0].split(" ")
@@ -130,6 +138,12 @@ def _plate_at(text: Text, place: int, value: str) -> Span | None:
     ):
         return None
     return Span(place, place + len(value), "device")
+
+
+def _is_plate(value: str) -> bool:
+    """Tell whether a code in capitals has the length of a plate, and two letters."""
+    letters = sum(map(str.isalpha, value))
+    return letters > 1 and letters + sum(map(str.isdigit, value)) >= _FEWEST_OF_ANY_PLATE
 
 
 def _is_word(letters: str) -> bool:

@@ -141,6 +141,18 @@ def test_codes_are_found_with_a_second_label_by_their_groups_and_behind_the_one(
     assert value in found(text)
 
 
+@pytest.mark.parametrize("plate", ["QJ 6373Y", "07-NU-IQ", "55 HV 3730", "1637 NGJ", "AB12CDE", "BB-383-II"])
+def test_a_plate_is_found_without_its_word_in_a_text_with_a_vehicle(plate: str) -> None:
+    assert plate in found(f"He got into a grey Golf, {plate}, my dad is confused and has dementia.")
+    assert plate in found(f"{plate} drove over my foot and it's swollen, doctor.")
+
+
+def test_values_in_a_text_with_a_vehicle_are_no_plates() -> None:
+    assert (
+        found("My dad drives a car with BP 160, 120 BPM, T4N0 in 2019, COL1A1 and type 2 diabetes, CA19-9 high.") == []
+    )
+
+
 def test_the_maker_s_reference_stays_beside_a_serial_number() -> None:
     assert found("My sticker says REF 00-7531 and SN BLQ405948H. May I have an MRI?") == ["BLQ405948H"]
 
