@@ -92,8 +92,8 @@ def find_personal_numbers(text: Text) -> Iterator[Span]:
     if not text.is_shouted:
         yield from (Span(*found.span(), "device") for found in _BRITISH_PLATE.finditer(text.text))
         if not load_words("identifiers", "vehicle_words").isdisjoint(text.all_words):
-            plates = (found.span() for found in _ANY_PLATE.finditer(text.text) if _is_plate(found[0]))
-            yield from (Span(*plate, "device") for plate in plates if is_own(text, *plate))
+            places = (found.span() for found in _ANY_PLATE.finditer(text.text) if _is_plate(found[0]))
+            yield from (Span(*place, "device") for place in places if is_own(text, *place))
         yield from (Span(*found.span(), "record") for found in _ZEALAND.finditer(text.text))
     for found in _SMALL_IBAN.finditer(text.lower):
         groups = found[0].split(" ")
