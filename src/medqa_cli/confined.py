@@ -218,17 +218,12 @@ class _Child:
                 self._waited += _TICK
             if self._waited > self._limits.seconds:
                 self._fault = "time"
-            elif ticks >= _FIRST_MEMORY_CHECK and _memory_of(self._process.pid) > self._limits.memory_bytes * 1.1:
-                self._fault = "memory"
+            elif ticks >= _FIRST_MEMORY_CHECK:
+                import psutil  # few calls take that long
+
+                with contextlib.suppress(psutil.Error):  # it has ended
+                    if psutil.Process(self._process.pid).memory_info().rss > self._limits.memory_bytes * 1.1:
+                        self._fault = "memory"
             if self._fault:
                 self._process.kill()
                 return
-
-
-def _memory_of(pid: int) -> int:
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0  # it has ended

@@ -10,7 +10,7 @@ import itertools
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -219,11 +219,7 @@ def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[_Read 
                 talk = row.talk
                 given = NOTHING if talk is None else Given(talk.turns[: row.turn], talk.context)
                 qa_row = QaRow("", row.question, row.answer, row.topic, row.source, given=given)
-                yield _Read(location, compared(qa_row, is_own=False), functools.partial(_same, qa_row))
-
-
-def _same(row: QaRow) -> QaRow:
-    return row
+                yield _Read(location, compared(qa_row, is_own=False), functools.partial(replace, qa_row))
 
 
 def _read(rows: Iterable[_Read | None], sketches: RowSketches, name: str) -> _Split:

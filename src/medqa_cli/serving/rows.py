@@ -67,18 +67,14 @@ class ServedState(StoppingState):
         final = self.text()
         if self.finish_reason is None:
             final = self._cut(self._given)
-            final = final[: len(final) - max((_overlap(final, stop) for stop in self._stops), default=0)]
+            begun = (size for stop in self._stops for size in range(len(stop) + 1) if final.endswith(stop[:size]))
+            final = final[: len(final) - max(begun, default=0)]
         piece = final[self._returned :]
         self._returned = max(self._returned, len(final))
         return piece
 
     def _cut(self, text: str) -> str:
         return text[: min((at for stop in self._stops if (at := text.find(stop)) >= 0), default=len(text))]
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Return how many characters at the end of a text are the beginning of another."""
-    return next((size for size in range(min(len(stop), len(text)), 0, -1) if text.endswith(stop[:size])), 0)
 
 
 @dataclass

@@ -6,6 +6,7 @@ They are decoded by their bytes, by what a page declares, or as the config says 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -70,12 +71,12 @@ def decoded_page(path: Path, shown: str, named: str | None) -> tuple[str, tuple[
     """
     with open(path, "rb") as file:
         content = file.read(LARGEST_TEXT)
-    declared = _declared(content)
-    if declared and not _is_utf8(content):
-        try:
-            return content.decode(declared), ()
-        except UnicodeDecodeError:
-            pass  # its bytes tell more than its words
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        if declared := _declared(content):
+            with contextlib.suppress(UnicodeDecodeError):  # its bytes tell more than its words
+                return content.decode(declared), ()
     return decoded_text(path, shown, named)
 
 
@@ -90,14 +91,6 @@ def _declared(content: bytes) -> str:
     except (LookupError, UnicodeError):
         return ""
     return "" if codec.name.startswith("utf") else _WINDOWS.get(codec.name, codec.name)
-
-
-def _is_utf8(content: bytes) -> bool:
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def read_text(text: str, is_markdown: bool, repair: Repair) -> tuple[str, list[Part]]:

@@ -126,7 +126,10 @@ def fused_adapter(layer: Any) -> str | None:
 
 def _lora_forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     if torch.compiler.is_compiling():
-        return _compiled_lora_forward(self, x)
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        name, number = self.compiled_adapter, self.compiled_number  # of ``compile_layers``
+        return operators.lora_linear(x, self.lora_A[name].weight, self.lora_B[name].weight, number)
     name = _active_adapter(self)
     if name is None or args or kwargs:
         return self.plain_forward(x, *args, **kwargs)
@@ -138,14 +141,6 @@ def _lora_forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     return lora_linear(
         x, dropped, self.lora_A[name].weight, self.lora_B[name].weight, self.get_base_layer(), self.scaling[name]
     )
-
-
-def _compiled_lora_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
-    if torch.is_autocast_enabled(x.device.type):
-        x = x.to(torch.get_autocast_dtype(x.device.type))
-    name, number = self.compiled_adapter, self.compiled_number  # of ``compile_layers``
-    product: torch.Tensor = operators.lora_linear(x, self.lora_A[name].weight, self.lora_B[name].weight, number)
-    return product
 
 
 def _gated_silu_forward(self: Any, x: torch.Tensor) -> Any:

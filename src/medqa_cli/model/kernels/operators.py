@@ -70,17 +70,13 @@ def _(
     return x.new_empty(x.shape if needs_input else (0,)), torch.empty_like(lora_a), torch.empty_like(lora_b)
 
 
-def _keep_lora(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs)
-
-
 def _lora_gradients(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     needs_input = ctx.needs_input_grad[0]
     grad_x, grad_a, grad_b = _lora_linear_backward(grad, *ctx.saved_tensors, needs_input)
     return grad_x if needs_input else None, grad_a, grad_b, None
 
 
-lora_linear.register_autograd(_lora_gradients, setup_context=_keep_lora)
+lora_linear.register_autograd(_lora_gradients, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
 
 
 def lengths_tensor(lengths: tuple[int, ...]) -> torch.Tensor:
@@ -141,8 +137,7 @@ def _keep_attention(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tenso
     ctx.mark_non_differentiable(output[1])
 
 
-def _attention_gradients(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    return *_attention_backward(grad, *ctx.saved_tensors, ctx.scale), None, None
-
-
-attention.register_autograd(_attention_gradients, setup_context=_keep_attention)
+attention.register_autograd(
+    lambda ctx, grad, _: (*_attention_backward(grad, *ctx.saved_tensors, ctx.scale), None, None),
+    setup_context=_keep_attention,
+)
