@@ -264,7 +264,7 @@ def _loaded(folder: Path, path: str, named_by: str) -> TokenLabeler:
     from medqa_cli.model.checks.loaded_weights import LoadedWeights
     from medqa_cli.model.checks.loading import loading
     from medqa_cli.model.devices import pick_device
-    from medqa_cli.model.load import load_config, load_tokenizer, num_embeddings
+    from medqa_cli.model.load import load_config
     from medqa_cli.model.weights import check_weight_files
 
     config = load_config(str(folder))
@@ -274,21 +274,7 @@ def _loaded(folder: Path, path: str, named_by: str) -> TokenLabeler:
         raise InputError(
             f"{named_by}: id2label of {folder / 'config.json'} holds labels that are no text", _WHAT_IS_NEEDED
         )
-    tokenizer = load_tokenizer(str(folder))
-    if not tokenizer.is_fast:
-        raise InputError(
-            f"{named_by}: the tokenizer in {path} does not tell where its tokens stand, expected a fast one "
-            "(tokenizer.json)",
-            "load it with AutoTokenizer where it can be converted, and save it with save_pretrained",
-        )
-    rows, highest = num_embeddings(config), max(tokenizer.get_vocab().values(), default=0)
-    if rows is not None and highest >= rows:
-        raise InputError(
-            f"{named_by}: the tokenizer in {path} has tokens up to number {highest:,}, and the model only the first "
-            f"{rows:,}",
-            "take tokenizer and weights from the same model",
-        )
-    tokenizer.truncation_side = "right"
+    tokenizer = _fitting_tokenizer(folder, path, named_by, config)
     check_weight_files(folder)
     device = pick_device()
     with loading("token-classification model", path, _WHAT_IS_NEEDED):
@@ -309,3 +295,25 @@ def _loaded(folder: Path, path: str, named_by: str) -> TokenLabeler:
             f"{named_by}: the model in {path} reads too few tokens at once for a sentence", _WHAT_IS_NEEDED
         )
     return labeler
+
+
+def _fitting_tokenizer(folder: Path, path: str, named_by: str, config: Any) -> Any:
+    """Return the tokenizer, if it tells where its tokens stand and has none that the model lacks."""
+    from medqa_cli.model.load import load_tokenizer, num_embeddings
+
+    tokenizer = load_tokenizer(str(folder))
+    if not tokenizer.is_fast:
+        raise InputError(
+            f"{named_by}: the tokenizer in {path} does not tell where its tokens stand, expected a fast one "
+            "(tokenizer.json)",
+            "load it with AutoTokenizer where it can be converted, and save it with save_pretrained",
+        )
+    rows, highest = num_embeddings(config), max(tokenizer.get_vocab().values(), default=0)
+    if rows is not None and highest >= rows:
+        raise InputError(
+            f"{named_by}: the tokenizer in {path} has tokens up to number {highest:,}, and the model only the first "
+            f"{rows:,}",
+            "take tokenizer and weights from the same model",
+        )
+    tokenizer.truncation_side = "right"
+    return tokenizer
