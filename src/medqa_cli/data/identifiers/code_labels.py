@@ -78,6 +78,21 @@ def label_above(text: Text, start: int) -> Label | None:
     return label_before(f"{cells[cell].strip()}: ") if is_table else None
 
 
+@functools.cache
+def _rewordings() -> tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]:
+    """Return what is put into plainer words before a label is looked for: signs without which none is there first."""
+    return (
+        (("it", "that", "this", "'s", "’s"), _SAID_AGAIN, " is "),
+        ((" is", " was", " sa", " reads", " shows", " has"), load_pattern("identifiers", "place_of_label"), " "),
+        (("under", " as "), load_pattern("identifiers", "filed_under"), " reference:"),
+        (("name", "log"), _USER_NAME, "username"),
+        (("..", "__", "…"), _LEADER, ":"),
+        (("º", "°", "n.", "n .", "r.č", "r. č"), _NUMBER_SIGN, " nr "),
+        (("last", "final", "xx", "**", "••"), _LAST_FOUR, " ending "),
+        (("end",), _ENDING, " "),
+    )
+
+
 @functools.lru_cache(maxsize=10_000)
 def is_label(word: str) -> bool:
     """Tell whether a word in small letters says that a number of somebody follows."""
@@ -102,9 +117,9 @@ def label_before(before: str) -> Label | None:
     Args:
         before: what stands before a number, in small letters.
     """
-    before = load_pattern("identifiers", "place_of_label").sub(" ", _SAID_AGAIN.sub(" is ", before))
-    before = _USER_NAME.sub("username", load_pattern("identifiers", "filed_under").sub(" reference:", before))
-    before = _ENDING.sub(" ", _LAST_FOUR.sub(" ending ", _NUMBER_SIGN.sub(" nr ", _LEADER.sub(":", before))))
+    for signs, pattern, plain in _rewordings():
+        if any(map(before.__contains__, signs)):
+            before = pattern.sub(plain, before)
     links, words, is_told, is_line, behind = 0, 0, False, False, ""
     weak: Label | None = None
     for token in reversed(_TOKEN.findall(before)):

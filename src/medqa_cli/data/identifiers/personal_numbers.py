@@ -27,7 +27,6 @@ _PLATE = (
 # A codice fiscale, a CPF, a RUT, a NIR with any key, the number of a network card as Cisco writes it, an IBAN behind
 # the word, a UUID, a wallet.
 _FORMS = (
-    (re.compile(r"(?<!\w)(?!in|at|on|to|of|is|mg|ml|no)[a-z]{2} ?\d\d ?\d\d ?\d\d ?[a-d](?!\w)"), "record"),
     (re.compile(r"(?<!\w)[a-z]{3} ?[a-z]{3} ?\d\d[a-z]\d\d ?[a-z]\d{3}[a-z](?!\w)"), "record"),
     (re.compile(r"(?<!\d)\d{3}\.\d{3}\.\d{3}-\d\d(?!\w)"), "record"),
     (re.compile(r"(?<![\d.])\d{1,2}\.\d{3}\.\d{3}-[\dk](?!\w)"), "record"),
@@ -39,6 +38,8 @@ _FORMS = (
 )
 _BRITISH_PLATE = re.compile(r"(?<![\w-])[A-Z]{2}\d\d ?[A-HJ-PR-Z]{3}(?![\w-])")
 _ZEALAND = re.compile(r"(?<![\w-])[A-HJ-NP-Z]{3}\d\d(?!(?:MG|ML))[A-HJ-NP-Z]{2}(?![\w-])")
+# The number of a national insurance, also with letters that are given out to nobody.
+_INSURED = re.compile(r"[a-z](?<!\w.)[a-z](?<!in|at|on|to|of|is|mg|ml|no) ?\d\d ?\d\d ?\d\d ?[a-d](?!\w)")
 # In a text that has a word of vehicles: QJ 6373Y, 07-NU-IQ, 55 HV 3730, 1637 NGJ.
 _ANY_PLATE = re.compile(
     r"(?<![\w-])(?:[A-Z]{1,3}[ -]?\d{1,4}[ -]?[A-Z]{1,3}|\d\d[ -][A-Z]{1,3}[ -](?:\d{2,4}|[A-Z]{2})"
@@ -85,16 +86,17 @@ def find_personal_numbers(text: Text) -> Iterator[Span]:
         is_long = len(value) >= _FEWEST_SIGNS and (_FOUR_DIGITS.search(value) is not None or _is_mixed(value))
         if is_long and not _GROUPS.fullmatch(value) and not _AMOUNT.fullmatch(value) and is_own(text, *found.span()):
             yield Span(*found.span(), _kind(text, found.start()))
+    yield from (Span(*found.span(), "record") for found in text.matches(_INSURED, 2, 3, small=True))
     for pattern, kind in _FORMS:
         yield from (Span(*found.span(), kind) for found in pattern.finditer(text.lower))
     plates = (_plate_at(text, found.start(1), found[1]) for found in _plates().finditer(text.lower))
     yield from (plate for plate in plates if plate)
     if not text.is_shouted:
-        yield from (Span(*found.span(), "device") for found in _BRITISH_PLATE.finditer(text.text))
+        yield from (Span(*found.span(), "device") for found in text.matches(_BRITISH_PLATE, 2))
         if not load_words("identifiers", "vehicle_words").isdisjoint(text.all_words):
             places = (found.span() for found in _ANY_PLATE.finditer(text.text) if _is_plate(found[0]))
             yield from (Span(*place, "device") for place in places if is_own(text, *place))
-        yield from (Span(*found.span(), "record") for found in _ZEALAND.finditer(text.text))
+        yield from (Span(*found.span(), "record") for found in text.matches(_ZEALAND, 3))
     for found in _SMALL_IBAN.finditer(text.lower):
         groups = found[0].split(" ")
         while len(groups) > 1 and not is_iban(" ".join(groups)):
