@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from identifier_texts import Made
 
-HANDS = ("independent", "third", "fourth", "fifth", "sixth")
+HANDS = ("independent", "third", "fourth", "fifth", "sixth", "seventh")
 HALVES = ("both", "even", "odd")
 LOCALES = {"en_US": 9, "en_GB": 3, "en_IN": 2, "en_AU": 2, "en_CA": 1, "en_IE": 1, "de_DE": 1, "fr_FR": 1, "es_MX": 1}
 LOCALES |= {"pl_PL": 1, "nl_NL": 1, "sv_SE": 1, "tr_TR": 1, "pt_BR": 1, "ja_JP": 1, "zh_CN": 1}
