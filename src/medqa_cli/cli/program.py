@@ -155,11 +155,6 @@ def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
-        except InputError as error:
-            cause = error.__cause__
-            if isinstance(cause, OSError) and is_full_disk(cause):
-                raise MedqaError(error.message, error.hint) from cause  # no fault of the input: exit code 1
-            raise
         except Exception as error:  # libraries have classes of their own for some of these
             if (explained := _explained(error)) is None:
                 raise
@@ -175,6 +170,9 @@ def _explained(error: Exception) -> MedqaError | None:
     if (cause := out_of_memory(error)) is not None:
         reason = f": {first_line(cause)}" if str(cause).strip() else ""
         return MedqaError(f"memory ran out{reason}", _MORE_ROOM)
+    if isinstance(error, InputError):
+        is_full = isinstance(error.__cause__, OSError) and is_full_disk(error.__cause__)
+        return MedqaError(error.message, error.hint) if is_full else None  # no fault of the input: exit code 1
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
         return InputError(str(error), "name another file or folder")
     if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):

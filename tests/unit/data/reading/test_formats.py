@@ -17,7 +17,7 @@ from helpers.spreadsheets import Cell, write_xlsx
 from medqa_cli.config.schema import KEYS
 from medqa_cli.data.reading.cells import parse_exchange
 from medqa_cli.data.reading.excel_parquet import read_excel
-from medqa_cli.data.reading.formats import ARCHIVE_SUFFIXES, FORMATS_IN_WORDS, TABLE_FORMATS, TABLE_SUFFIXES
+from medqa_cli.data.reading.formats import ARCHIVE_SUFFIXES, FORMATS_IN_WORDS, TABLE_SUFFIXES
 from medqa_cli.data.reading.rows import Caps, ColumnNames, RawRow, SourceRows, TableFile, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
@@ -35,8 +35,6 @@ def pairs(opened: SourceRows) -> list[tuple[str, str]]:
 
 def test_the_pages_and_the_config_name_every_format_that_is_read() -> None:
     assert FORMATS_IN_WORDS in KEYS["data.source"].metadata["description"]
-    (readme,) = re.findall(r"an answer column \((.*?);", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert re.findall(r"[A-Z]\w+", readme) == list(TABLE_FORMATS)
     table = (ROOT / "docs/data.md").read_text(encoding="utf-8").split("## Sources")[1].split("Columns are")[0]
     assert {*re.findall(r"`([.][a-z.]+)`", table)} == {*TABLE_SUFFIXES, *ARCHIVE_SUFFIXES, ".gz"}
 
