@@ -63,6 +63,12 @@ _TOWN_BEHIND = with_capitals(
 )
 _YEAR_BEFORE_COMMA = re.compile(r"(?:\d{1,2}[/.-]){0,2}(?:19|20)\d\d,")
 _YEAR_ALONE = re.compile(r"(?:19|20)\d\d")
+# Postcodes alone: of Britain, Canada and Ireland in any letters; of digits behind words of places, or before "area".
+_LETTER_CODE = re.compile(
+    r"[a-z](?<![\w-].)(?:(?P<area>(?<=(.))[a-z]?)(?:\d[a-z]|\d{1,2})\s\d(?!th|st|rd|nd)[abd-hjlnp-uw-z]{2}"
+    r"|(?<=[abceghj-nprstvxy])\d[abceghj-nprstv-z][ -]\d[abceghj-nprstv-z]\d"
+    r"|(?<=[ac-fhknprtv-y])\d[\dw]\s(?=\d*[a-z])(?=[a-z]*\d)[ac-fhknprtv-y\d]{4})(?![\w-])"
+)
 _DIGIT_CODE = re.compile(
     r"\d(?<![\w.,/$£€+-].)(?:\d{4}-\d{3,4}|\d{3}-\d{3}|\d\d-\d{4}|\d-\d{3}|\d\d \d\d"
     r"|\d{3} ?(?!mg|ml|am|pm|kg|iu|km|cm|mm|in|or|of|to|at|is|my|we|as)[a-z]{2}|\d{3,5})"
@@ -73,24 +79,14 @@ _LIVES = ("live", "living", "resid", "moved to", "address", "i, ", "ship to", "s
 _CODE_BEHIND = with_capitals(
     r"(?:,\s[A-Z][\w-]+)?\s?[-–]\s?\d{6}\b|,\s(?:[A-Z]-)?\d{5,6}(?:\s[A-ZÀ-Þ][\w-]+)?(?![\w.])"
 )
+# The first digits of a phone or record are no postcode: SA 0248, FAX 0491 570 539.
+_PHONE_BEHIND = re.compile(r"[,;]?\s(?i:fax|tel|phone|ph|mob|mobile|cell|mrn|nhs)\b\W{0,3}\w*$")
 
 
 @functools.cache
 def _pattern(name: str) -> re.Pattern[str]:
     """Return the pattern of a table, letters as they are."""
     return load_pattern("identifiers", name, re.NOFLAG)
-
-
-# Of Britain, Canada and Ireland, in any letters; of digits alone behind words of places, or before "area".
-_LETTER_CODE = re.compile(
-    r"[a-z](?<![\w-].)(?:(?P<area>(?<=(.))[a-z]?)(?:\d[a-z]|\d{1,2})\s\d(?!th|st|rd|nd)[abd-hjlnp-uw-z]{2}"
-    r"|(?<=[abceghj-nprstvxy])\d[abceghj-nprstv-z][ -]\d[abceghj-nprstv-z]\d"
-    r"|(?<=[ac-fhknprtv-y])\d[\dw]\s(?=\d*[a-z])(?=[a-z]*\d)[ac-fhknprtv-y\d]{4})(?![\w-])"
-)
-
-
-# The first digits of a phone or record are no postcode: SA 0248, FAX 0491 570 539.
-_PHONE_BEHIND = re.compile(r"[,;]?\s(?i:fax|tel|phone|ph|mob|mobile|cell|mrn|nhs)\b\W{0,3}\w*$")
 
 
 def find_addresses(text: Text, *, is_personal: bool = False) -> Iterator[Span]:

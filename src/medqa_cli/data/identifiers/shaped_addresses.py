@@ -42,7 +42,8 @@ Words = list[re.Match[str]]
 
 
 @functools.cache
-def _street_words() -> frozenset[str]:
+def _kinds_of_streets() -> frozenset[str]:
+    """Return the words that say what a street is, before its name or behind it."""
     return load_words("identifiers", "street_words", "more_street_words", "foreign_street_words", "first_street_words")
 
 
@@ -169,7 +170,7 @@ def _run_before(text: Text, words: Words) -> Words:
 def _may_be_person(text: Text, words: Words) -> bool:
     """Tell whether words begin with a first name, not behind "at", and end with no word of streets: 3 Anna Lee."""
     last = words[-1][0].lower().rstrip(".")
-    is_kind = last in _street_words() or (last in common_words() and last not in all_names())
+    is_kind = last in _kinds_of_streets() or (last in common_words() and last not in all_names())
     return words[0][0].lower() in first_names() and not is_kind and text.before(words[0].start(), 4) != " at "
 
 
@@ -185,7 +186,7 @@ def _may_be_in_street(text: Text, word: re.Match[str]) -> bool:
         return False
     if text.text[word.start()].isupper() and not text.is_shouted:
         return True
-    return plain in _street_words() or plain.removesuffix("s") in _street_words() or not _is_word(plain)
+    return plain in _kinds_of_streets() or plain.removesuffix("s") in _kinds_of_streets() or not _is_word(plain)
 
 
 def _is_word(word: str) -> bool:
@@ -205,7 +206,7 @@ def _may_be_street(text: Text, words: Sequence[re.Match[str]]) -> bool:
 def _is_name(word: re.Match[str]) -> bool:
     """Tell whether a word is none of the language and no kind of street."""
     plain = word[0].lower().rstrip(".")
-    if len(plain) < _FEWEST_LETTERS or _SHORT_BEHIND_APOSTROPHE.search(plain) or plain in _street_words():
+    if len(plain) < _FEWEST_LETTERS or _SHORT_BEHIND_APOSTROPHE.search(plain) or plain in _kinds_of_streets():
         return False
     return plain not in common_words() and not _is_word(plain)
 
