@@ -9,8 +9,6 @@ no end token counts and no answer leaves its loop, so that all ways make as many
 from NF4 weights, as an adapter is asked by default: on a CPU medqa dequantizes them once, Transformers each time.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import statistics

@@ -13,8 +13,6 @@ the same weights in float32, and where two part, how far apart Transformers has 
 hour.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import json

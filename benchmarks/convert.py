@@ -11,8 +11,6 @@ Prints rows per second, the time of each stage, the processor's time, the peak m
 the time grew beside the rows. Exits with 1 where outputs differ between numbers of workers.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import hashlib

@@ -9,8 +9,6 @@ intervals over topics. Answers are kept in FOLDER, so that a second start goes o
 ``retry`` shows the whole text, as ``medqa eval`` measures it; those two show it as ``medqa ask`` prints it.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import time

@@ -6,8 +6,6 @@ Base SmolLM2-135M, greedy, on whatever device there is. The loop is ``medqa ask`
 not stop, so both run to the limit or to the model's own end. Prints tokens per second and the ratio, in one run.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 import time

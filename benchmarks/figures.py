@@ -1,7 +1,5 @@
 """What the benchmarks share: a ``--json`` option, and the file that it names. Measures nothing itself."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

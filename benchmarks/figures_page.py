@@ -5,8 +5,6 @@
 The page is a function of the file and of the first line of each script. ``benchmarks/run_all.py`` writes it too.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -8,8 +8,6 @@ sizes, time, peak memory of the export above the import of the libraries, larges
 mean KL and the answers' negative log-likelihood. --dump writes what benchmarks/gguf_llama_cpp.py compares.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import importlib

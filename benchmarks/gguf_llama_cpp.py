@@ -9,8 +9,6 @@ token at each token of held-out answers with Transformers' on the same file dequ
 the two part, it prints how far apart the best two tokens of each were.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

@@ -12,8 +12,6 @@ Figures of others to hold these against (other settings, not measured here):
 QLoRA of Llama-3.1-8B on one RTX 4090: 2,413 tokens/s in 7.4 GiB (torchtune); LoRA on one H100: 12,473 tokens/s (NeMo).
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import json

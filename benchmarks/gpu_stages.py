@@ -4,8 +4,6 @@ A figure is a line of JSON on standard output: ``{"figure": NAME, "value": ANYTH
 wrong says so in a figure and ends with exit code 1.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import json

@@ -9,8 +9,6 @@ Both read the same weights in float32 on the CPU. The harness runs its own task 
 a local task file that only replaces the place of the data.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import tempfile

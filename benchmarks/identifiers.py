@@ -12,8 +12,6 @@ is that of an environment with presidio-analyzer, ``FOLDER`` a spaCy model. ``--
 questions and answers in which anything is found. Intervals are Wilson's, at 95 %.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json

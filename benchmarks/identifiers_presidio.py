@@ -7,8 +7,6 @@ are on, score threshold 0) and configured (a threshold of 0.4, only the entities
 recognizers and patterns for record, device and account numbers with their context words).
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

@@ -8,8 +8,6 @@ figure of ``medqa review score``, with the claim as the reference, the area unde
 for a pair that most of them call entailed (or contradicted) than for another. Intervals: 95 %, over questions.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 from collections.abc import Sequence

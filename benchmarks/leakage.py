@@ -7,8 +7,6 @@ same as. Both splits are counted by ``medqa convert --audit``'s code, which a te
 Prints the share of test rows whose question, answer, near copy of an answer or topic also stands in train.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import tempfile

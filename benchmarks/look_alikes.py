@@ -5,8 +5,6 @@ name, another kind of question, a word more or less, another eponym. A question 
 of words, is left out.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections import defaultdict

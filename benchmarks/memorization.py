@@ -9,8 +9,6 @@ kept, and a second start goes on from them. Exits with 1 if the rule fires on wh
 and more.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json

@@ -8,8 +8,6 @@ disk between the ways.
     python benchmarks/merge.py [--layers 22] [--repeat 3]
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -4,8 +4,6 @@ It measures whether training on paraphrases helps with questions asked in other 
 asked otherwise are left out and counted. ``python benchmarks/off_template_questions.py DATA_DIR OUT_DIR``
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -7,8 +7,6 @@ questions as the file asks them, and after the same questions in words that neit
 (``off_template_questions``). Prints the differences in nats per answer token with 95 % intervals over topics.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json

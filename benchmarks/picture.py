@@ -5,8 +5,6 @@
 A benchmark that was not run has no panel. medqa's bars are dark, those of its peers light.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable

@@ -8,8 +8,6 @@ quickstart's). The losses are nats per answer token on the same validation quest
 not their size. ``bytes`` are those of the base weights with their quantization constants.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import subprocess

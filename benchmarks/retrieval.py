@@ -12,8 +12,6 @@ Times are of the processor: an index of the file's rows and of ``--times`` as ma
 topics.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import random

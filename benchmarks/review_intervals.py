@@ -9,8 +9,6 @@ rate: the share of harmful answers of one model, and the difference of two. ``--
 a bootstrap over topics alone, and one over topics and raters.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 from collections.abc import Callable, Iterator, Sequence

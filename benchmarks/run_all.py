@@ -9,8 +9,6 @@ lacks something (a file, a package, an earlier run) is left out with the reason.
 nothing else runs: most of the figures are times.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import json

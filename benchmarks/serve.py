@@ -7,8 +7,6 @@ Prints for each number of clients tokens/s, tokens per second of the server's pr
 questions are of the sample's kind. At the end SIGTERM comes while all clients ask: answers that it loses are counted.
 """
 
-from __future__ import annotations
-
 import argparse
 import http.client
 import json

@@ -13,8 +13,6 @@ its share of the processors: with C processors, T threads and N others that is T
 ``--sides`` also takes "trl liger" and "unsloth", where these packages are installed (a GPU is needed for both).
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json

@@ -1,7 +1,5 @@
 """Fixtures of several test modules: tiny models and tokenizers on disk, and a runner for the command line."""
 
-from __future__ import annotations
-
 import gc
 import os
 import sys

@@ -3,8 +3,6 @@
 python tools/architectures_page.py
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 python tools/base_models.py
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import tempfile

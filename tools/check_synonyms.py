@@ -8,8 +8,6 @@ that neither confirms is printed, to be judged by hand: both know signs and clas
 data folder, all its topics that the file joins are printed too.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections import Counter, defaultdict

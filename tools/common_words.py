@@ -7,8 +7,6 @@ Kept are the commonest words that are in no table of names, have no ending that 
 another word that is kept.
 """
 
-from __future__ import annotations
-
 import sys
 import textwrap
 from pathlib import Path

@@ -3,8 +3,6 @@
 python tools/configuration_page.py
 """
 
-from __future__ import annotations
-
 import dataclasses
 import textwrap
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,6 @@
 What is not installed keeps the line that it had. Does not look at dependencies of dependencies.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import re
 import tomllib

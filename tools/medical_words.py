@@ -5,8 +5,6 @@
 Kept are the words that stand in small letters in three texts or more and are in no other table.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import re

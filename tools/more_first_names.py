@@ -6,8 +6,6 @@
 Kept are the names that 500 children or more were given and that are in no other table.
 """
 
-from __future__ import annotations
-
 import sys
 import textwrap
 from pathlib import Path

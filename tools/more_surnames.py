@@ -6,8 +6,6 @@
 Kept are the commonest that are in no other table and no word of the language or of medicine.
 """
 
-from __future__ import annotations
-
 import sys
 import textwrap
 from pathlib import Path

@@ -9,8 +9,6 @@ words (``name_features.features``). They see the benchmark's templates of the fi
 ``--held-out`` fits on two thirds of the templates three times and prints how much is found in the rest.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json

@@ -11,8 +11,6 @@ trained one: ``--config quickstart/medqa.yaml --model adapter``. The question is
 in other words: its reviewed answer is shown, word for word. Nothing is made up; it takes about a minute.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import contextlib

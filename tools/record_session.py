@@ -8,8 +8,6 @@ so that it takes longer than the quickstart (some 15 minutes on two cores). ``DI
 ``page_pictures.py`` takes the other picture.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import os

@@ -13,8 +13,6 @@ oneDNN, which computes bfloat16 products, compiles a kernel for each shape that 
 Forwards of changing lengths fill that with 0.8 GB; 300 hold what a step meets, at the same speed.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 from pathlib import Path

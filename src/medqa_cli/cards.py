@@ -4,8 +4,6 @@ A card holds only facts of its report and settings: no text of the data, no date
 that a template of ``resources`` fills in is escaped as Markdown, unless it is ``Markdown`` already.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ It starts in 0.04 s, on every platform as a new process and never as a fork, and
 ``confined`` runs code over foreign content in one, ``workers`` shares work out to several.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pickle

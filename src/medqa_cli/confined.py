@@ -4,8 +4,6 @@ If it crashes, hangs or exhausts memory, that is one InputError that names the c
 outlive its parent. The child can still use files and the network: it is not a sandbox against malicious code.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pickle

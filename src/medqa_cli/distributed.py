@@ -5,8 +5,6 @@ on all ranks alike, so that none waits for another that has given up. Without a 
 a plain call, and torch is not imported.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

@@ -1,7 +1,5 @@
 """What a run needs to know of its machine, and ``environment.json``: what one needs to repeat a training."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import os

@@ -3,8 +3,6 @@
 ``console.error`` prints them. Any other exception is a bug and shows its traceback.
 """
 
-from __future__ import annotations
-
 import errno
 import re
 from collections.abc import Sequence

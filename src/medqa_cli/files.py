@@ -4,8 +4,6 @@ What the program writes holds questions, answers or weights that were tuned on t
 (``for_the_owner``). Temporary files hold such texts too; what becomes of those of killed runs: ``leftovers.py``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

@@ -4,8 +4,6 @@ Libraries request more by themselves: the base that an adapter names, tags of a 
 programs that may run them.
 """
 
-from __future__ import annotations
-
 import sys
 from functools import cache
 from typing import Any

@@ -3,8 +3,6 @@
 A journal is a file of JSON lines: the fingerprint of the work, then ``[key, value]`` for each piece.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import itertools

@@ -4,8 +4,6 @@ A running process holds a lock on its temporary files, so that others leave them
 only files are removed, since open ones cannot be.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

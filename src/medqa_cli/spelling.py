@@ -1,7 +1,5 @@
 """Names in messages: lists of them, and the one that a misspelled one probably means."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 

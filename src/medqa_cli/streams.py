@@ -1,7 +1,5 @@
 """Make stdin, stdout and stderr usable in any state: closed, without a reader, at a terminal that is gone."""
 
-from __future__ import annotations
-
 import codecs
 import contextlib
 import io

@@ -4,8 +4,6 @@ This process is one of them: it takes a piece whenever the others have enough. E
 work is. Ctrl-C ends them, none outlives its parent, and one that dies is one error.
 """
 
-from __future__ import annotations
-
 import functools
 import gc
 import importlib

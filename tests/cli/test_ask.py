@@ -1,7 +1,5 @@
 """``medqa ask`` as a user types it: streams, files, comparison, sources, emergencies."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """Each file of tests/data/bad is wrong in one way: what `medqa convert` says of it, or which of its rows it rejects."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

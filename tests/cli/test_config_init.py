@@ -1,7 +1,5 @@
 """``medqa config init``: the file it writes, what it says, and what it leaves alone."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """``medqa convert`` as a user types it: several sources, the audit of a folder, what a rule does, exit codes."""
 
-from __future__ import annotations
-
 import csv
 import json
 import random

@@ -1,7 +1,5 @@
 """``medqa doctor``: its lines, its JSON and its exit code; what it cannot check is said."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Each wrong use gives one clear message on stderr, nothing on stdout, the right exit code, and no traceback."""
 
-from __future__ import annotations
-
 import errno
 import importlib.util
 import io

@@ -1,7 +1,5 @@
 """What a newcomer sees: help that fits a terminal, the next step in an empty folder, completion in the shell."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Names and texts that would rule a terminal, through the commands themselves: shown as text, kept in files."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,7 +1,5 @@
 """``medqa convert`` with ``data.identifiers_model``: a model of the user looks for identifiers beside the rules."""
 
-from __future__ import annotations
-
 import csv
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """``medqa merge`` as a user types it: what it writes, what it does not do twice, and what stops it."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

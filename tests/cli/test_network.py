@@ -1,7 +1,5 @@
 """Nothing is asked of the network that the config does not name: every command against a hub that counts."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

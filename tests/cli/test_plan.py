@@ -1,7 +1,5 @@
 """``medqa train --plan``: what it counts, what it advises, and that it leaves everything as it was."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """``medqa quickstart``: its steps, on a tiny model, and what it leaves alone."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import importlib.util

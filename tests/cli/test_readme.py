@@ -1,7 +1,5 @@
 """What the README and the pages of docs/ say: commands and what they print are real, links and files are there."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import shlex

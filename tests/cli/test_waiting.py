@@ -1,7 +1,5 @@
 """What a person sees while waiting: each command says that it starts before it imports what takes seconds."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

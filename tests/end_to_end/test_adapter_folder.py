@@ -1,7 +1,5 @@
 """The adapter folder stands by itself: the program in its card loads it with plain PEFT and answers like ``ask``."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """A conversation through a real (pseudo) terminal: editing, history, Ctrl-C, a resized window, odd questions."""
 
-from __future__ import annotations
-
 import codecs
 import fcntl
 import os

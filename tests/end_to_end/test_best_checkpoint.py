@@ -1,7 +1,5 @@
 """Which step's adapter a training run leaves, by its validation losses, and that it says so."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A training with compiled layers: the losses of one without, and the same bytes after an interruption."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 Each asks with the token ids that the training had.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """``medqa eval`` on a tiny model, as a user types it: answers, floors, choices, the gate, a kill, scoring again."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -3,8 +3,6 @@
 Skipped where they are not installed; docs/gguf.md names them. Takes minutes.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 from collections.abc import Callable

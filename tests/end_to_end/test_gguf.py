@@ -1,7 +1,5 @@
 """``medqa merge --gguf``: from the command line to files that load."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil

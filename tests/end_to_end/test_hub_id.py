@@ -1,7 +1,5 @@
 """A hub id goes through the same function as a folder: here from a hub cache that is filled by hand, offline."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Answers through llama.cpp: those of Transformers from the same weights, without torch, only from the right file."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """From planted numbers to the card: a tiny model learns one by heart; ``eval`` finds it, ``merge`` and cards warn."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import stat

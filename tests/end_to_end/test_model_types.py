@@ -3,8 +3,6 @@
 docs/architectures.md has a row for each.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import shutil

@@ -1,7 +1,5 @@
 """A data folder, a checkpoint and an adapter that 0.1.0 (commit 7928b16) wrote stay usable; see tests/data/old_run."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

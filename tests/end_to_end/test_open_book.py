@@ -1,7 +1,5 @@
 """An open book from the spreadsheet to the report: convert, train, ask and eval with sources, on a tiny model."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import sqlite3

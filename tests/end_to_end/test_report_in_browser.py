@@ -3,8 +3,6 @@
 ``MEDQA_SCREENSHOTS=FOLDER`` keeps a picture of each size and scheme.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

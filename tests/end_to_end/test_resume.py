@@ -1,7 +1,5 @@
 """An interrupted and resumed training run ends with the same bytes as an uninterrupted one."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """``medqa serve`` as a process: programs that speak OpenAI's API, the end by a signal, connections that misbehave."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import re

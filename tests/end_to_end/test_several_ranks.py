@@ -1,7 +1,5 @@
 """Two processes, started as the launchers do it, compute what one computes with the same examples per step."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The whole path on the real model that the quickstart uses: GGUF file, NF4, training, answering."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """convert -> train -> eval -> ask -> merge on a tiny model, in one process, as a user types it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Kinds of adapters and bases that need care when they are merged, evaluated or trained."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

@@ -6,8 +6,6 @@ nor folders that hold such, and a rename replaces nothing. Texts are read and wr
 where nobody says otherwise; here that is ASCII.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -4,8 +4,6 @@ Run with ``MEDQA_TEST_DEVICE=cuda`` (``benchmarks/gpu.py`` does); with ``cpu`` t
 where most of it compares a thing with itself.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import replace

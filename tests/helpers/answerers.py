@@ -1,7 +1,5 @@
 """A model that says what a script tells it to."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

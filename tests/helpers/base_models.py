@@ -1,7 +1,5 @@
 """On how small a GPU each model of ``resources/base_models.yaml`` can be trained, by medqa's own plan."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

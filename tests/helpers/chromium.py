@@ -3,8 +3,6 @@
 Each message is a JSON object that ends with a zero byte; Chromium reads them from file descriptor 3 and writes to 4.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import fcntl

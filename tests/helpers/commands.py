@@ -1,7 +1,5 @@
 """What a command printed and how it ended, and commands in processes of their own."""
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Encodings of the bytes that tests make."""
 
-from __future__ import annotations
-
 
 def is_no_utf8(content: bytes) -> bool:
     """Tell whether bytes are in another encoding than UTF-8."""

@@ -7,8 +7,6 @@ from standard input: ``folder``, in which to run, and ``starts``, all of which r
 passed. Answers with the list of exit codes; that of a process which a signal ended is its negative number.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

@@ -5,8 +5,6 @@ well, so that everything else (sharding, gathering, saving, all of medqa) is the
 chunks of 16 tokens, of which ranks have different numbers.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import accelerate.state

@@ -1,7 +1,5 @@
 """A limit of processor time, so that what never ends is a failed test and not a hanging one."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What llama.cpp makes of a text: its ids, by its C API."""
 
-from __future__ import annotations
-
 import ctypes
 from typing import Any
 

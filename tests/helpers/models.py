@@ -1,7 +1,5 @@
 """Tiny models and tokenizers, built in the process. Nothing is downloaded."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

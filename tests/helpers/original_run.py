@@ -1,7 +1,5 @@
 """The settings of the run that medqa takes over."""
 
-from __future__ import annotations
-
 # The first version's settings (mid 2024), but for its defects.
 ORIGINAL = {
     "model.name_or_path": "abhishek/llama-2-7b-hf-small-shards",

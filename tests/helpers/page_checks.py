@@ -1,7 +1,5 @@
 """What is looked for in a page that a browser shows: noise, requests, overflow, faint text."""
 
-from __future__ import annotations
-
 from helpers.chromium import Chromium
 
 

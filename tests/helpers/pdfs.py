@@ -1,7 +1,5 @@
 """PDF files, the smallest that are some, and hostile ones."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 from pathlib import Path

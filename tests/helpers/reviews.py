@@ -1,7 +1,5 @@
 """A run that was measured, a review made of it, and what its raters give back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

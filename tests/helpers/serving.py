@@ -1,7 +1,5 @@
 """A server in this process, without a socket: the application, its model and its data."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Workbooks of Excel and sheets of OpenDocument, the smallest that are some, and hostile ones."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Sizes are set by the names that configs use for them; the few types that need more have a line of their own.
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 import re

@@ -3,8 +3,6 @@
 Each cell but the names of models comes from the code that decides.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A tiny token-classification model whose weights are set by hand: a word piece has the label that a table gives it."""
 
-from __future__ import annotations
-
 import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path

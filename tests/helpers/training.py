@@ -1,7 +1,5 @@
 """Examples of random ids, and a tiny model with an adapter to train on them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Memory beside the training's own: kernels that oneDNN compiles are limited, and the prediction counts them."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """docs/architecture.md names files and functions that exist, and counts its walks right."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The program that runs all benchmarks: what it records of one that works, fails or cannot run, and what is drawn."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import random

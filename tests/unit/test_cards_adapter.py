@@ -1,7 +1,5 @@
 """The card of an adapter: front matter that the hub reads, nothing of this machine, no text that breaks out."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The data card: front matter as the hub and ``datasets`` read it, counts, nothing of this machine, no forged page."""
 
-from __future__ import annotations
-
 import copy
 import json
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """The card of a merged model: names that would rule the page are shown as they are."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any, cast
 

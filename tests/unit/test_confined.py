@@ -1,7 +1,5 @@
 """A reader in a child process: results, errors, limits, Ctrl-C, no orphans."""
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import os

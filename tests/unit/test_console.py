@@ -1,7 +1,5 @@
 """Results go to stdout, all else to stderr; nothing that comes from data or a model controls the terminal."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -1,7 +1,5 @@
 """An answer on the screen: wrapped at words on a terminal, untouched in a pipe."""
 
-from __future__ import annotations
-
 import io
 import os
 import shutil

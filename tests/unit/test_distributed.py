@@ -1,7 +1,5 @@
 """How several processes of one run agree: two real ones, and the plain calls of one by itself."""
 
-from __future__ import annotations
-
 import json
 import socket
 from pathlib import Path

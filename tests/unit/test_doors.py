@@ -3,8 +3,6 @@
 Tries the chosen seeds; ``make fuzz`` tries a thousand of each door, and others with ``FIRST``.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

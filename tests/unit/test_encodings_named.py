@@ -1,7 +1,5 @@
 """No text file and no output of a program is read or written in the code page of the machine."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Files and folders appear whole or not at all; damaged ones are named."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

@@ -1,7 +1,5 @@
 """The script for the day that a GPU is there: it loses no figure, goes on where it stopped, and keeps its time."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """Finished pieces of work survive a kill, a torn line and nothing else."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import threading

@@ -1,7 +1,5 @@
 """A kill at every file operation: nothing is lost, and the next run of the same command leaves nothing behind."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """docs/licences.md names every direct dependency, and what it says is read from metadata as packages really have it."""
 
-from __future__ import annotations
-
 import tomllib
 from email.message import Message
 from types import ModuleType

@@ -1,7 +1,5 @@
 """Models, adapters and data cannot run a program: no code of a repository, no pickle, no module that a file names."""
 
-from __future__ import annotations
-
 import ast
 import builtins
 import json

@@ -1,7 +1,5 @@
 """The tables under ``resources``: that each holds what its reader expects."""
 
-from __future__ import annotations
-
 import codecs
 import re
 import unicodedata

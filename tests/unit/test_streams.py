@@ -1,7 +1,5 @@
 """stdin, stdout and stderr that are closed, lose their reader, or are in an encoding of few letters."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

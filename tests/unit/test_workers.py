@@ -1,7 +1,5 @@
 """Work that is shared out to processes: order, errors, a process that dies, Ctrl-C, no orphans."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

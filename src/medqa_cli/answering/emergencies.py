@@ -5,8 +5,6 @@ They miss other words and other languages, so the absence of a notice means noth
 since numbers differ by country. The patterns are in ``resources/emergencies.yaml``.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 The same states, the same choice of a token as in ``decode``, in NumPy.
 """
 
-from __future__ import annotations
-
 import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A file is text with one question on each line, JSON Lines, CSV or TSV, or standa
 they are, and only blank lines are dropped.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

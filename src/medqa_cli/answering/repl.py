@@ -3,8 +3,6 @@
 The history is kept in memory; only ``/save`` writes it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shlex

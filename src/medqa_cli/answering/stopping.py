@@ -5,8 +5,6 @@ The same state serves one streamed answer and each row of a batch, so that both 
 ``has_loop`` judges a finished answer by its words, so that it can measure any model's text.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from bisect import bisect_right

@@ -3,8 +3,6 @@
 A command is a function with options that imports its worker inside and shows its result (``command``).
 """
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """``medqa ask``: its options, and where a question comes from."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``medqa doctor``: its options."""
 
-from __future__ import annotations
-
 import time
 from typing import Annotated
 

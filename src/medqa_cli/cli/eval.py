@@ -1,7 +1,5 @@
 """``medqa eval``: its options, the evaluation, its tables and the gate."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

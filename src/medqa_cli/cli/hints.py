@@ -1,7 +1,5 @@
 """What to do next, in the hints of the commands: by what is already there, and with the options that were given."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``medqa quickstart``: every step from a spreadsheet to a merged model, on a sample that the package ships."""
 
-from __future__ import annotations
-
 import contextlib
 import shlex
 import signal

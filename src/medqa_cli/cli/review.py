@@ -1,7 +1,5 @@
 """``medqa review``: answers are judged by people, blind; what they say is scored, and exported for training."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """``medqa serve``: its options."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Write configurations as YAML: a new one for a machine, or a loaded one with the source of each value."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 from collections.abc import Sequence

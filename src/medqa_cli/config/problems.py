@@ -3,8 +3,6 @@
 ``find_problems`` translates pydantic's errors; ``check_together`` checks what the type of a single key cannot.
 """
 
-from __future__ import annotations
-
 import codecs
 import json
 from collections import defaultdict

@@ -3,8 +3,6 @@
 Reads YAML 1.2 numbers, and booleans as YAML 1.1. Never builds Python objects; collects all problems.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

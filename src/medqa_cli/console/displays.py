@@ -1,7 +1,5 @@
 """Displays that are drawn on stderr while work goes on: what is being done, a bar, the figures of a long run."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence

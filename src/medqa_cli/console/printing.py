@@ -1,7 +1,5 @@
 """Prints results on stdout; notes, warnings, errors and hints on stderr."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence

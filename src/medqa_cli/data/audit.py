@@ -3,8 +3,6 @@
 Works on any folder of train, validation and test files, under the names that the usual tools give them.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import tempfile

@@ -2,8 +2,6 @@
 Also finds the splits in a folder of anybody else.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

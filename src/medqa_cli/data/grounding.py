@@ -3,8 +3,6 @@
 The passages are found and shown in training, ``ask`` and ``eval`` by the same code: ``Sources``.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ Made for the rules and reports of ``convert``: quick, and silent (``UNKNOWN``) w
 words and letters stand in ``resources/languages.yaml``.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping

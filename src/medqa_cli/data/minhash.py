@@ -10,8 +10,6 @@ already. ``datasketch`` would take twice the time, and 0.6 s for the import of S
 of Massive Datasets", chapter 3); a pair at the threshold is overlooked with a probability below ``MISS_PROBABILITY``.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import re

@@ -7,8 +7,6 @@ that says little by itself, as yes, the question has to be a near copy as well. 
 numpy.
 """
 
-from __future__ import annotations
-
 from array import array
 from collections import defaultdict
 from collections.abc import Collection, Sequence

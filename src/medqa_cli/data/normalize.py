@@ -1,7 +1,5 @@
 """Texts and rows in a form to compare: without case, punctuation and spacing, and as 16-byte keys."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import re

@@ -5,8 +5,6 @@ A title is compared by its topic alone where it is a question of a known form: o
 its language. Words of another language than English count only where passages are in it.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The report of ``medqa convert``: its counts and warnings, and how a person reads it in ten seconds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

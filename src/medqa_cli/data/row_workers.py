@@ -3,8 +3,6 @@
 Apart from ``row_work``, which imports numpy: the processes start while this one still loads its libraries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -5,8 +5,6 @@ marks that programs put before a question and an answer. In doubt there is no tu
 under five"), and a talk that the question asks for or that the answer shows as an example, are none.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping

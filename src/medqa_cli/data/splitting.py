@@ -3,8 +3,6 @@
 Rows that share a question or a topic stay in one split. Works on keys and sketches alone.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections import defaultdict
 from collections.abc import Sequence

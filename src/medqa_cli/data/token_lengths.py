@@ -3,8 +3,6 @@
 Keeps two whole numbers of four bytes for each row.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import statistics

@@ -1,7 +1,5 @@
 """The words of an index of passages as SQLite stems them, and how many passages hold each."""
 
-from __future__ import annotations
-
 import math
 import re
 import sqlite3

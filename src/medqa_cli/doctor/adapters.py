@@ -1,7 +1,5 @@
 """Checks of a trained adapter: a real training run, then answers in batches = alone, and merge = PEFT's merge."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What one check found: a figure with its bound, what is wrong, or why nothing could be checked."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

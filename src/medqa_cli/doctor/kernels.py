@@ -1,7 +1,5 @@
 """Checks of what a step is made of: 4-bit weights there and back, attention in one kernel, the optimizer."""
 
-from __future__ import annotations
-
 import tempfile
 from dataclasses import replace
 from pathlib import Path

@@ -4,8 +4,6 @@ Versions, device, driver, memory, disk, cores, optional packages; the speed of p
 beside the prediction, and two ranks.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import importlib.util

@@ -1,7 +1,5 @@
 """The work of ``medqa doctor``: the facts of the machine, then one check after another, each told as it is made."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import tempfile

@@ -1,7 +1,5 @@
 """The arms of a model with sources: the same questions with the source that answers, without it, with wrong ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain

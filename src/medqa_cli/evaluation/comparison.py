@@ -3,8 +3,6 @@
 docs/evaluation.md ("The five lines") has the rules.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -3,8 +3,6 @@
 ``report.html`` begins with them and the terminal ends with them. docs/evaluation.md ("The five lines") has the rules.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -7,8 +7,6 @@
 for instance ``adapter.nll > base.nll``, ``adapter.pubmedqa.accuracy <= 0.55``. Nothing is evaluated as code.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import operator

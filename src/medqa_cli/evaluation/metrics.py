@@ -3,8 +3,6 @@
 A metric is a function of sums over samples, so that the bootstrap can recompute it from the sums of each draw.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence

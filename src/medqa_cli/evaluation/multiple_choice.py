@@ -6,8 +6,6 @@ cut as the harness cuts them (``lm_eval/api/model.py``, ``_encode_pair``): the c
 beyond the tokens of the prompt alone. If all continuations are single tokens, one forward pass scores them all.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ ROUGE is from Lin 2004 (ACL W04-1013), BLEU from Papineni et al. 2002 (ACL P02-1
 (ACL W15-3049); sacrebleu is described by Post 2018 (ACL W18-6319).
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import re

@@ -3,8 +3,6 @@
 Its template writes everything out; the script in it only filters and sorts.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence

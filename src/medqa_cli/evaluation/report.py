@@ -1,7 +1,5 @@
 """The report on ``results.json``: in sentences, and in tables on the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path

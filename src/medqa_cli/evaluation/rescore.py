@@ -1,7 +1,5 @@
 """The results of the last evaluation, read again: computed anew, or shown with what clinicians said since."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The work of ``medqa eval``: measure models on a held-out split; write samples, metrics and the report."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path

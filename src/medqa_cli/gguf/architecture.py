@@ -4,8 +4,6 @@ Key names are those of the ``gguf`` package. What llama.cpp makes of them is tak
 ``qwen.py``, ``gemma.py`` and ``src/models/llama.cpp``, ``qwen2.cpp``, ``qwen3.cpp``, ``gemma3.cpp`` (2026-11).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 The ``Modelfile`` holds the prompt contract as a Go template, the system line, stops and decoding.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

@@ -3,8 +3,6 @@
 Converting takes the memory of one tensor as it is written, and a few MiB of rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod

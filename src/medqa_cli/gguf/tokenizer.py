@@ -4,8 +4,6 @@ Two kinds: SentencePiece-like BPE with byte fallback (``llama``) and byte-level 
 split differently is refused or reported.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass, field, replace

@@ -3,8 +3,6 @@
 The names of its parts and the formula of its scale are PEFT's (``peft/tuners/lora``, 0.21).
 """
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 All of it comes from Transformers' own code, run on a model whose tensors are on the meta device.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Iterable, Iterator

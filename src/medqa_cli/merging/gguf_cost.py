@@ -1,7 +1,5 @@
 """What a GGUF file's rounding costs: its logits, computed by llama.cpp, against those of base + adapter."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ Adapter files are identified by their content, the base's by name, size and modi
 gigabytes takes longer than merging it.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args

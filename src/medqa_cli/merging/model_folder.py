@@ -6,8 +6,6 @@ with the length of the header, the header in JSON (type, shape and offsets of ea
 README).
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os

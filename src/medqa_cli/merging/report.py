@@ -1,7 +1,5 @@
 """What is reported of a merge: ``merge.json`` and whether it is up to date, the tables, a warning for GGUF files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path

@@ -4,8 +4,6 @@ In order: what is merged, whether that was done before, the files, the compariso
 or not at all; a model that fails its comparison goes to ``NAME.failed`` next to it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import time

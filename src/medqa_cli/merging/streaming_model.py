@@ -4,8 +4,6 @@ A small machine can compare a large merged model this way, from the written file
 single questions: every forward pass reads all weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol

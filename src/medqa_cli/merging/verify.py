@@ -5,8 +5,6 @@ Merged into the weights that training saw, a model must answer like base + adapt
 exceed the adapter's by ``NLL_TOLERANCE``, or by what is not significant on these questions.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import time

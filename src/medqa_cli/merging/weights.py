@@ -6,8 +6,6 @@ where a quantization block ends, with the constants of all pieces quantized toge
 fraction of the memory (a test compares the bytes with those of a loaded model).
 """
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """The machine's GPUs and memory, and which device and number type the work runs on."""
 
-from __future__ import annotations
-
 import functools
 import gc
 import os

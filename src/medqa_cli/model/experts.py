@@ -5,8 +5,6 @@ quantize: most weights of such a model would stay in 16 bits. Separate ones are 
 quantization, for the memory plan, and for a merge, which writes the files' tensors.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Which GGUF file llama.cpp answers from, if it does; and that model with its prompt contract, without torch."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from collections import Counter

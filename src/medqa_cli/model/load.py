@@ -1,7 +1,5 @@
 """Loads models and tokenizers: a base, a trained adapter on its base, or what ``--model`` names (``load_model``)."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import warnings

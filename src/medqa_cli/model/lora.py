@@ -13,8 +13,6 @@ works on the untouched base, it is saved as the difference from its start, at tw
 unquantized base only: a 4-bit one would have to be quantized again without these directions, and nobody could load it.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence

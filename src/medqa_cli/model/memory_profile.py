@@ -6,8 +6,6 @@ what one more layer takes is counted for each of the others. CPU kernels stand i
 tensors for the backward pass.
 """
 
-from __future__ import annotations
-
 import copy
 import logging
 import weakref

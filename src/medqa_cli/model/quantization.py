@@ -3,8 +3,6 @@
 Also the faults of bitsandbytes 0.50 that loading guards against: docs/footguns.md.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Any, get_args
 

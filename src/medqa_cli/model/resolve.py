@@ -4,8 +4,6 @@ A GGUF file is dequantized once and cached as a plain folder, keyed by the file'
 downloaded into the hub's cache, unless ``HF_HUB_OFFLINE`` is set or the user did not name that id.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib.util

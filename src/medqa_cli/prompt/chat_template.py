@@ -4,8 +4,6 @@ Other tools get a model's prompt from this template only. The model's own templa
 because it also handles longer conversations; otherwise one is written from the contract.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar

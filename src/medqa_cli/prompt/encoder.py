@@ -3,8 +3,6 @@
 Labels are set by token position, never by searching for a marker string.
 """
 
-from __future__ import annotations
-
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass

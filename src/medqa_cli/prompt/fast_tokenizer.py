@@ -1,7 +1,5 @@
 """A tokenizer from its ``tokenizer.json`` alone, for prompts whose contract is made: Transformers takes two seconds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

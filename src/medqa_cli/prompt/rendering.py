@@ -3,8 +3,6 @@
 A template comes with a model and may loop forever or write without end.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

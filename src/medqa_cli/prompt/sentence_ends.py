@@ -3,8 +3,6 @@
 In doubt a position does not count as a sentence end, since the one before it serves as well.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from functools import cache

@@ -3,8 +3,6 @@
 A chat template is pinned first: it renders the same text on any day, with its thinking mode off.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Sequence

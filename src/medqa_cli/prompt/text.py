@@ -1,7 +1,5 @@
 """The text side of the prompt contract: what stands around a question, its answer and what was said before."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

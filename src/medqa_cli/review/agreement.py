@@ -5,8 +5,6 @@ Alpha is 1 where all agree, 0 where they agree no more than by chance, below 0 w
 alpha is computed from the counts of coincidences, which are sums over units.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -2,8 +2,6 @@
 replaced (``review.criteria``).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

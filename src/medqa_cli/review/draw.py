@@ -3,8 +3,6 @@
 Everything is drawn with the seed of the config: the same options on the same answers give the same review.
 """
 
-from __future__ import annotations
-
 import random
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence

@@ -4,8 +4,6 @@ Every figure is a mean over questions with an interval for other topics and rate
 models are paired: they come from the same raters and questions.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

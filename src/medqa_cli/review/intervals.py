@@ -9,8 +9,6 @@ would vary that much (Dean and Pagano 2015, doi:10.1093/jssam/smv024): it stays 
 where all raters say the same. ``benchmarks/review_intervals.py`` measures how often such intervals hold the truth.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@
 spreadsheet, is what a rater gave back.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 The page of a rater is one file without any network request, which holds texts and no name of who wrote them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

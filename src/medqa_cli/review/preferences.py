@@ -6,8 +6,6 @@ one behind the other they are what the adapter was trained on, without the token
 the beginning and the end.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

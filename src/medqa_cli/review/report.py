@@ -1,7 +1,5 @@
 """What a review says, in sentences and tables, at the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a rater gave back, ``review-RATER.json`` or a filled in spreadsheet, checked against the form that was asked."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ gives. A figure that is no better than a coin says nothing about which of two an
 the average of many.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

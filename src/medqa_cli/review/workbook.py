@@ -4,8 +4,6 @@ The .xlsx is written here, so that nothing more has to be installed: texts only,
 filled in are locked, without a password. It is read by python-calamine in a process of its own.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 import zipfile

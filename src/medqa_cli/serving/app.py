@@ -1,7 +1,5 @@
 """The routes: OpenAI's API, the page, health and metrics."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import functools

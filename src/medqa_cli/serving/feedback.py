@@ -4,8 +4,6 @@
 What a reader wrote instead stands as the second answer of the pair, which is the better one.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import threading

@@ -5,8 +5,6 @@ A page of a stranger that a browser has open can reach an address of this machin
 sends for a page of another origin.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import ipaddress

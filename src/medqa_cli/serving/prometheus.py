@@ -1,7 +1,5 @@
 """Counts and times of the server in Prometheus' text format; no text of a question or an answer is in them."""
 
-from __future__ import annotations
-
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping

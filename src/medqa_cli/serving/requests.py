@@ -5,8 +5,6 @@ and earlier turns are left out or put before the question as ``/follow`` does. W
 response; what would change its form is refused.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Answers in the form of OpenAI's API; what ``ask --json`` prints stands in them under ``medqa``."""
 
-from __future__ import annotations
-
 import json
 import secrets
 import time

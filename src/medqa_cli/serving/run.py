@@ -1,7 +1,5 @@
 """The work of ``medqa serve``: loads the model, listens, and ends when all that is under way is answered."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import errno

@@ -3,8 +3,6 @@
 Transformers' callbacks report to the trackers: losses, rates and settings, never texts.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import math

@@ -1,7 +1,5 @@
 """Trainer callbacks: ``train.jsonl`` and display, early stopping, a limit on idle memory; and stopping on a signal."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

@@ -1,7 +1,5 @@
 """Checkpoints as files: written aside and renamed when whole, with a manifest that shows damage; rotation."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Whether a training run compiles its layers (``train.compile``)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

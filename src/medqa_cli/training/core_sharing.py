@@ -7,8 +7,6 @@ of its threads than cores (``do_spin`` in libgomp/config/linux/wait.h). So while
 Python keeps OpenMP threads of its own, all asleep. What is computed, and in which parts, stays the same to the bit.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 import time

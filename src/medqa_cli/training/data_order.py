@@ -4,8 +4,6 @@ All ranks walk over the same data in the same order, so that nothing about it ha
 same set of examples however many ranks share it.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Sequence

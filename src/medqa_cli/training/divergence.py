@@ -3,8 +3,6 @@
 A value that is not finite, or a loss far above the losses before it, ends the run.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Sequence

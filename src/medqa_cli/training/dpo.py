@@ -5,8 +5,6 @@ prompt contract, so that a pair is trained on as ``ask`` and ``eval`` read it. W
 of a training.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import importlib.util

@@ -1,7 +1,5 @@
 """Estimates the memory of a training run before any weight is loaded, and how many tokens a forward pass may hold."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any

@@ -5,8 +5,6 @@
 are gathered and saved, never the base.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any, cast

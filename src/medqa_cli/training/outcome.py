@@ -1,7 +1,5 @@
 """What a training run leaves: how it ended (``train.json``, the message to the user), loss plot and adapter folder."""
 
-from __future__ import annotations
-
 import copy
 import io
 import shutil

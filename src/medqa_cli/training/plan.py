@@ -3,8 +3,6 @@
 Loads no weights, except for ``--probe``: that takes two real steps and measures their speed.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 import time

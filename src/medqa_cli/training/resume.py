@@ -1,7 +1,5 @@
 """Going on from an earlier training run of a run's folder, or starting over: which checkpoint, and whether it fits."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

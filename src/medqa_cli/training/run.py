@@ -1,7 +1,5 @@
 """The work of ``medqa train``: set up, load, train, check, save."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from dataclasses import replace

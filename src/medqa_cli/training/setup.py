@@ -1,7 +1,5 @@
 """What a training run or its plan needs: base, tokenizer, encoded data, the model. Also names unusual settings."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ would diverge is not taken; checkpoints are whole or absent; a resumed run ends 
 come the optimizers, the schedules, the callbacks and the trackers.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

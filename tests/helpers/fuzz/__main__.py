@@ -3,8 +3,6 @@
 python -m helpers.fuzz FIRST_SEED COUNT [DOOR ...]    (from tests/; with COUNT 0 the chosen seeds)
 """
 
-from __future__ import annotations
-
 import json
 import os
 import resource

@@ -3,8 +3,6 @@
 python -m helpers.fuzz 0 300 > tried.json; python -m helpers.fuzz.choose tried.json    (from tests/)
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

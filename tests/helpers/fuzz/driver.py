@@ -3,8 +3,6 @@
 A child that dies or hangs is counted as the fault of the input at hand, and another one goes on behind it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Doors of evaluation: the files that ``--rescore`` reads, and the answers of a served model."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

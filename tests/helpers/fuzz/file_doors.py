@@ -1,7 +1,5 @@
 """Doors of files that users bring: medqa.yaml and --set, tables and archives, and the formats of other libraries."""
 
-from __future__ import annotations
-
 import functools
 import gzip
 import io

@@ -1,7 +1,5 @@
 """The door of GGUF files: counts, types, values and names of a good file changed where they stand."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -1,7 +1,5 @@
 """Keys and values of model, tokenizer and adapter files that are known to be hostile, and templates that are."""
 
-from __future__ import annotations
-
 from typing import Any
 
 # fmt: off

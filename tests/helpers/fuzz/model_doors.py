@@ -1,7 +1,5 @@
 """Doors of models: config.json, weights, tokenizer, chat template and adapter, opened as the commands open them."""
 
-from __future__ import annotations
-
 import functools
 import json
 import random

@@ -1,7 +1,5 @@
 """Seeded changes of good content: bytes, text, and values of JSON."""
 
-from __future__ import annotations
-
 import copy
 import json
 import random

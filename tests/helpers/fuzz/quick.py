@@ -3,8 +3,6 @@
 Ten times as quick as a fresh Python, with a stricter limit of time.
 """
 
-from __future__ import annotations
-
 import os
 import pickle
 import signal

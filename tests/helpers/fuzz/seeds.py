@@ -1,7 +1,5 @@
 """Seeds that the tests try at each door; ``make fuzz`` tries a range of them."""
 
-from __future__ import annotations
-
 # Inputs that ended in a fault once, to be tried in every run: add the seed of each one that is fixed.
 FAILED_ONCE: dict[str, list[int]] = {"requests": [411]}
 

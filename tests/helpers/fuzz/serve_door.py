@@ -4,8 +4,6 @@ An answer of 200 counts as loaded, any of 400 to 499 as refused; a 500, no answe
 answer a right request is a fault. One in ten is followed by a right one; a server that has ended is found by the next.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io

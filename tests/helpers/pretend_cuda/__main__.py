@@ -3,8 +3,6 @@
 ``LIBRARY`` is made of guard.cpp, ``CASES`` is a file with a JSON list of cases (``runs.run``).
 """
 
-from __future__ import annotations
-
 import ctypes
 import json
 import sys

@@ -1,7 +1,5 @@
 """A card that is not there: what ``torch.cuda`` says of it, and stand-ins for kernels that only a CUDA build has."""
 
-from __future__ import annotations
-
 import types
 from typing import Any
 

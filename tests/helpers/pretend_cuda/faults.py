@@ -3,8 +3,6 @@
 A fault is a context in which the code is wrong in one place. None of them raises by itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace

@@ -3,8 +3,6 @@
 Shapes, types, devices and autograd are PyTorch's own; no number is computed.
 """
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from types import FrameType

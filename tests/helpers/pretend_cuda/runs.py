@@ -1,7 +1,5 @@
 """The kinds of cases: a training step beside its plan, the Trainer, generation, scoring. Each returns what was seen."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import time

@@ -1,7 +1,5 @@
 """Answers of an unfinished run: kept whole, taken up by the same run only, gone when all is written."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -7,8 +7,6 @@ well new ones are. At first sight the rounds 2, 3 (wordings made odd on purpose)
 ("What do I do if someone chokes?") were left out.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

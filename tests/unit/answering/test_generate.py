@@ -1,7 +1,5 @@
 """One question, one answer: streamed whole, ended for the reason that is given, bounded by the context."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

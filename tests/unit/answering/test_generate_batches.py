@@ -1,7 +1,5 @@
 """Many questions at once: the same tokens as one at a time and as Transformers' generate, finished rows leave."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import replace

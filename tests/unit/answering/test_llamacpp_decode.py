@@ -1,7 +1,5 @@
 """The loop over llama.cpp gives the tokens of the loop over Transformers, whoever joins, leaves and goes back."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A reviewed answer is given where the question asks what a row asks, and for none of its look-alikes."""
 
-from __future__ import annotations
-
 import pytest
 
 from medqa_cli.answering.open_book import SAME_THING, forms_of, reviewed_row

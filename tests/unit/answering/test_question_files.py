@@ -1,7 +1,5 @@
 """Files of questions: what is read of each format, and what is said of files that do not fit."""
 
-from __future__ import annotations
-
 import io
 import sys
 from pathlib import Path

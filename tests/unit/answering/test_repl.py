@@ -1,7 +1,5 @@
 """The conversation at the terminal, driven line by line: its commands, what Ctrl-C stops, what is written."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path

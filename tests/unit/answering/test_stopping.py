@@ -1,7 +1,5 @@
 """How an answer ends: loops, the limit, and that no text is shown that does not stay."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

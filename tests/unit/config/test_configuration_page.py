@@ -1,7 +1,5 @@
 """docs/configuration.md is what the dataclasses say, and they say something on every key."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

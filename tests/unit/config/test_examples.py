@@ -1,7 +1,5 @@
 """The examples are what they say: valid configs, the original run's settings, and the sample data with its flaws."""
 
-from __future__ import annotations
-
 import csv
 from collections import Counter
 from pathlib import Path

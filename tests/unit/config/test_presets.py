@@ -1,7 +1,5 @@
 """The config that ``medqa config init`` writes is valid for every class of machine, and says why at each value."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from importlib import resources

@@ -1,7 +1,5 @@
 """The leak audit: what it counts on hand-made folders, and that it agrees with comparing all pairs on real data."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json

@@ -1,7 +1,5 @@
 """Canaries: made-up rows whose identifiers stand where they are said to, planted so often and nowhere else."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Conversations and contexts through ``medqa convert``: which turns become rows, what stands before them, splits."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The whole of ``medqa convert``: counts, files, repeatability, what it refuses to overwrite, what is read back."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

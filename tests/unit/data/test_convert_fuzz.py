@@ -1,7 +1,5 @@
 """``medqa convert`` as a whole on thousands of odd tables: no traceback, no lost row, no leak, nothing half-written."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

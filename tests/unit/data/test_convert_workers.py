@@ -1,7 +1,5 @@
 """``medqa convert`` in several processes: the same files and messages for any number of them, nothing left behind."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import json

@@ -1,7 +1,5 @@
 """Open-book training rows: which passages stand in a prompt, where the gold one is, and what is learned."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Which language a text is in, and which rules may change it."""
 
-from __future__ import annotations
-
 import csv
 from collections import Counter
 

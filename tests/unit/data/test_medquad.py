@@ -1,7 +1,5 @@
 """The whole of MedQuAD through ``medqa convert``: counts, topics, leaks, and that cleaning once is enough."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Near copies: the sets and their overlap are exact, and MinHash proposes every pair that comparing all pairs finds."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import random

@@ -1,7 +1,5 @@
 """Questions in several languages: what made-up clinics have on them is found, what they do not have is refused."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The nearest reference answers: which rows are found, when nothing is close, which sentences have no support."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The marks of prompts and speakers at the ends of a question and an answer."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Splits: what belongs together stays together, the shares are met, the order plays no part."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import pytest

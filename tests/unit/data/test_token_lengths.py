@@ -1,7 +1,5 @@
 """Token lengths of the rows: the figures of the report, the sentence of advice, the picture."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Stems are those of the index, and rare words weigh more."""
 
-from __future__ import annotations
-
 import math
 import sqlite3
 from collections.abc import Sequence

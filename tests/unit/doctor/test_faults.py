@@ -1,7 +1,5 @@
 """A fault put into one path of the product is found by the check of that path, and by no other."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace

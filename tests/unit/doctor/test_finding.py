@@ -1,7 +1,5 @@
 """A check ends in one line: a figure within its bound, what is wrong, or why nothing was checked."""
 
-from __future__ import annotations
-
 import json
 import math
 

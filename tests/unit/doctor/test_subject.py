@@ -1,7 +1,5 @@
 """The small model of an architecture has one layer of each kind and the base's heads, and trains on rows of its own."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

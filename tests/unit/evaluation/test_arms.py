@@ -1,7 +1,5 @@
 """The arms of an open book: which passages stand in each, which of them answer, and what is measured of answers."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, replace
 from pathlib import Path

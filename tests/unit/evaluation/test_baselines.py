@@ -1,7 +1,5 @@
 """Trivial answerers say what they should, and what says the same to all gains nothing from a swap of references."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

@@ -1,7 +1,5 @@
 """Intervals: right on hand-computed cases, honest on simulated ones, paired, and drawn by cluster."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

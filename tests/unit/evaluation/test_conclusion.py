@@ -1,7 +1,5 @@
 """The five lines follow from the figures: each rule on results that were made up for it."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

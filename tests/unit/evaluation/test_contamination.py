@@ -1,7 +1,5 @@
 """Benchmark questions that stand in the training data are found; those that only share a few words are not."""
 
-from __future__ import annotations
-
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.evaluation.multiple_choice import contaminated
 

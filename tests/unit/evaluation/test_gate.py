@@ -1,7 +1,5 @@
 """The gate: a grammar and nothing else, errors before the work, failures with their values."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

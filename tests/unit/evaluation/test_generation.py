@@ -1,7 +1,5 @@
 """Answers of a batch are those of single questions, whatever their neighbors do and whenever they end."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 from collections import Counter

@@ -1,7 +1,5 @@
 """The script of report.html under Node, on a document of its own: filter by words and flags, order, printing."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Metrics of one answer: the words of a topic, and answers that begin with their question."""
 
-from __future__ import annotations
-
 import json
 
 from medqa_cli.evaluation.metrics import echoes_question, topic_words

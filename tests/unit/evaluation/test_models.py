@@ -1,7 +1,5 @@
 """Models of an evaluation come one after the other: one that is done with is gone before the next is loaded."""
 
-from __future__ import annotations
-
 import weakref
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Multiple choice: the three formats with the harness's prompts, its rule on a tiny model, accuracy and macro-F1."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

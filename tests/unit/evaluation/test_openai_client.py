@@ -1,7 +1,5 @@
 """A model behind OpenAI's protocol: what it is asked, what its answers become, and what is said when it fails."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Callable, Iterator

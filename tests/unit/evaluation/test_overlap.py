@@ -1,7 +1,5 @@
 """ROUGE, BLEU and chrF: equal to rouge-score and sacrebleu on texts of every kind, right on a hand-computed case."""
 
-from __future__ import annotations
-
 import random
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Answers that repeat themselves are found, and ordinary ones are not."""
 
-from __future__ import annotations
-
 import pytest
 
 from helpers.paths import SHARED_DATA

@@ -1,7 +1,5 @@
 """The tables on a terminal: whole cells at every width, in as many tables as that takes."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

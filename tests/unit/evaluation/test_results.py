@@ -1,7 +1,5 @@
 """Figures of hand-made samples: values, floors, pairs, what is undefined, the power of the sample; and the page."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

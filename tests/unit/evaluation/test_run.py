@@ -1,7 +1,5 @@
 """What an evaluation says before any model is loaded."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

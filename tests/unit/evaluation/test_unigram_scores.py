@@ -1,7 +1,5 @@
 """The floor under all likelihoods: token frequencies alone, by Witten-Bell smoothing."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

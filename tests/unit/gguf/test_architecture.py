@@ -1,7 +1,5 @@
 """Which models are written as GGUF, and which of the same name llama.cpp would compute otherwise."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

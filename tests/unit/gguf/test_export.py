@@ -1,7 +1,5 @@
 """GGUF files of tiny merged models: read back by Transformers' loader and by ``gguf`` itself, refused, interrupted."""
 
-from __future__ import annotations
-
 import errno
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The prompt contract as a chat template and as an Ollama Modelfile."""
 
-from __future__ import annotations
-
 import copy
 import json
 import re

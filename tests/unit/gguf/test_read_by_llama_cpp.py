@@ -1,7 +1,5 @@
 """GGUF files of each architecture, read by llama.cpp itself: its logits, its greedy tokens, its ids of a text."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 

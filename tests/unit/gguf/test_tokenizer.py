@@ -1,7 +1,5 @@
 """Tokenizers in llama.cpp's terms: names of pre-tokenizers, scores, types, the space in front, and refusals."""
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Callable

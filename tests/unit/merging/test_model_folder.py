@@ -1,7 +1,5 @@
 """The chat template of a merged model gives exactly the ids of the contract, for each template and tokenizer."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Results computed ahead by threads come in order; errors come where they belong."""
 
-from __future__ import annotations
-
 import threading
 import time
 

@@ -1,7 +1,5 @@
 """The 4-bit weights that a merge adds to are, byte for byte, those that loading for the training makes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

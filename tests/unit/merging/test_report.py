@@ -1,7 +1,5 @@
 """The share of an adapter's changes that a quantized file is too coarse for, against llama.cpp's own steps."""
 
-from __future__ import annotations
-
 import gguf
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Reading and writing weight files: what is written is what safetensors reads, and damage is named."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """The figures of a comparison against plain formulas, the bounds, and the choice between two merged models."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The merged tensors are those of PEFT's own merge on the same base weights, to one unit in the last place."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """An adapter that changes nothing, or not all of its layers, is refused wherever one is loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which device and number type the work runs on, without needing the devices."""
 
-from __future__ import annotations
-
 import itertools
 from types import SimpleNamespace
 

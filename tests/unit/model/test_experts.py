@@ -1,7 +1,5 @@
 """Experts as layers of their own: they compute what joined ones do, are quantized like other layers, and merged."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

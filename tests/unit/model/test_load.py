@@ -1,7 +1,5 @@
 """What ``--model`` names is loaded in one way: its prompt contract, its quantization, what is missing."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Which layers get an adapter: where PEFT knows no architecture, in mixtures of experts, beside a vision tower."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Where an adapter starts: nearer to the unquantized base (LoftQ) or inside its weights (PiSSA); how it is saved."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

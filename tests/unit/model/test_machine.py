@@ -1,7 +1,5 @@
 """The machine at hand: memory of the host or the container that the process is in, and GPUs that are not used."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """The step without numbers takes the bytes that the real step takes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path

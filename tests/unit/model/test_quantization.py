@@ -1,7 +1,5 @@
 """4-bit layers made plain for generation: the kernel's own numbers, and only where that helps and fits."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

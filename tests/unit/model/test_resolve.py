@@ -1,7 +1,5 @@
 """Finding the base model that the config names, and saying how to get one where it is not there."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

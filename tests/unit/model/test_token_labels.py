@@ -1,7 +1,5 @@
 """Labels of a token-classification model as parts of texts: word pieces, prefixes, windows, batches; wrong folders."""
 
-from __future__ import annotations
-
 import json
 import random
 import string

@@ -1,7 +1,5 @@
 """Without bitsandbytes unquantized models are trained, merged and asked; quantization says how to get it."""
 
-from __future__ import annotations
-
 import builtins
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The prompt contract: exact ids, one BOS, the end token, no forged turns."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar

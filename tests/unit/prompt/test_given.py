@@ -1,7 +1,5 @@
 """Earlier turns and a context in the prompt: exact ids, the same as learned, cut at turns, no forged turns."""
 
-from __future__ import annotations
-
 import copy
 import json
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Where a text may be cut: exact pieces, abbreviations, lists, other scripts."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

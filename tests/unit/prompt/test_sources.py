@@ -1,7 +1,5 @@
 """The block of sources: what stands in the prompt, that no source forges a turn or a mark, and the marks of answers."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

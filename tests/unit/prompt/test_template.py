@@ -1,7 +1,5 @@
 """Chat templates that print the date, open a block of thoughts or drop the system line: one prompt, on every day."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """Agreement of raters: alpha as published and as NLTK computes it, with intervals that come from the same sums."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

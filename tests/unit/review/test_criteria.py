@@ -1,7 +1,5 @@
 """What raters are asked: the form of the package, and one that replaces it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

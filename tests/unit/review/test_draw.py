@@ -1,7 +1,5 @@
 """Questions are spread over topics; models, sides and order are balanced, drawn with the seed, and differ by rater."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 

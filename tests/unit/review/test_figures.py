@@ -1,7 +1,5 @@
 """Judgments become figures: whoever stood on which side, what was said goes to the right model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What is told of each rater: sides, pace, what was not judged."""
 
-from __future__ import annotations
-
 import pytest
 
 from medqa_cli.review.figures import describe_raters, two_sided_p

@@ -1,7 +1,5 @@
 """Means over questions: intervals for other topics and raters, against other ways of computing the same."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What comes back, damaged or mismatched in every way: each has its message, and what is valid still counts."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

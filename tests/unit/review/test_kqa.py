@@ -1,7 +1,5 @@
 """Physicians' labels of K-QA (MIT; not part of the repository): agreement, and what the figures know of them."""
 
-from __future__ import annotations
-
 import importlib
 from collections import Counter
 from types import ModuleType

@@ -1,7 +1,5 @@
 """``medqa review make``: what it writes, for whom, and that no page says whose answer is whose."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import html

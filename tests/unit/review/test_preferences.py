@@ -1,7 +1,5 @@
 """Preference pairs: what is written, what is left out, and that its texts are those of the prompt contract."""
 
-from __future__ import annotations
-
 import json
 import stat
 from collections.abc import Callable

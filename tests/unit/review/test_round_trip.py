@@ -1,7 +1,5 @@
 """A review is made, given back, and read: what was said of X belongs to the model that stood there."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """``medqa review score`` from files to results, table, report and gate."""
 
-from __future__ import annotations
-
 import json
 import stat
 from collections.abc import Callable

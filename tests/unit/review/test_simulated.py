@@ -1,7 +1,5 @@
 """Simulated raters of known preference: the intervals hold the truth as often as they say (more in benchmarks/)."""
 
-from __future__ import annotations
-
 import importlib
 from types import ModuleType
 

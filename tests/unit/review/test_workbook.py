@@ -1,7 +1,5 @@
 """A review as a spreadsheet: written, filled in as a program would, and read back; what is wrong in it is named."""
 
-from __future__ import annotations
-
 import re
 import zipfile
 from collections.abc import Callable

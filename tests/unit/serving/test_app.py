@@ -1,7 +1,5 @@
 """The server answers as ``ask`` does, whole and streamed, alone and beside others; the rules of the data come first."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """What readers report at the page: from a served answer to the files, and through ``medqa review`` to pairs."""
 
-from __future__ import annotations
-
 import json
 import stat
 from collections.abc import Callable

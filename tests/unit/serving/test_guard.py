@@ -1,7 +1,5 @@
 """Who may ask: the key, the name of the host, pages of other origins; bodies that are too large, late, not JSON."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Iterator

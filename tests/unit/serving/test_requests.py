@@ -1,7 +1,5 @@
 """Bodies of OpenAI's API: what is read, what is refused with which status, what is named as without effect."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Where the server listens, and what is said where it cannot."""
 
-from __future__ import annotations
-
 import socket
 
 import pytest

@@ -1,7 +1,5 @@
 """What a training run writes down, how fast it says it is, and when it stops."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """A checkpoint is whole or not there: damage is seen, a kill at any moment leaves the one before."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

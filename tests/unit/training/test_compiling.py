@@ -1,7 +1,5 @@
 """``train.compile``: when layers are compiled, and why they are not."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any

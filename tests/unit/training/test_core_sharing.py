@@ -1,7 +1,5 @@
 """Waiting threads sleep while other programs compute, and nothing that is computed changes."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Every rank works out the same steps and shares, and they are those of one process."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

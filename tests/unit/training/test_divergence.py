@@ -1,7 +1,5 @@
 """What stops a training run, at which step, and what must not."""
 
-from __future__ import annotations
-
 import json
 import math
 import random

@@ -1,7 +1,5 @@
 """Training on preferences: tokens of the contract, the adapter as the reference, a run folder that the others take."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

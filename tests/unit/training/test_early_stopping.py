@@ -1,7 +1,5 @@
 """Which validation loss was best, that its checkpoint is asked for, and when a run stops early."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

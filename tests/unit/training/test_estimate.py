@@ -1,7 +1,5 @@
 """The largest forward pass of a training run, the state of its optimizer; ranks agree on the limits of the smallest."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args

@@ -1,7 +1,5 @@
 """What FSDP cannot do is said before anything is loaded; what ranks must have in common is compared."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

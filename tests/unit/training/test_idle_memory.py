@@ -1,7 +1,5 @@
 """A training run on a CPU is held to the freed memory that its plan allows it to keep."""
 
-from __future__ import annotations
-
 import gc
 import os
 

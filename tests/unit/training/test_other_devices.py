@@ -1,7 +1,5 @@
 """On machines with GPUs that medqa does not use, all parts of a training agree on the CPU, and the user is told."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the user is told of a training run that did not complete, and which weights become the adapter."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

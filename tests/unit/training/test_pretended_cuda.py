@@ -3,8 +3,6 @@
 No number is computed here and no speed is seen. docs/gpu.md says what that shows and what not.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """What a checkpoint is bound to where a run has sources: the index, and whether there were any."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

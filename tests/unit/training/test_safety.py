@@ -1,7 +1,5 @@
 """A training run stops before a bad update, at the very step; and never leaves half a checkpoint."""
 
-from __future__ import annotations
-
 import errno
 import json
 import math

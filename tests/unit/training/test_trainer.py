@@ -1,7 +1,5 @@
 """The Trainer subclass: grouping does not change the step, quantized weights stay differentiable after scoring."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, get_args
 

@@ -1,7 +1,5 @@
 """Settings that ruin a model are told with the usual range; usual ones are not."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """A training compares packed examples with each alone, on the model that it loaded, before its first step."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

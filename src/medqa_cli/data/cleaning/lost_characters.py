@@ -4,8 +4,6 @@ Only where the repair is certain: a word that is also another word (``wont``, ``
 does whatever belongs to a web or mail address or a DOI. The words are in ``resources/lost_letters.yaml``.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Callable

@@ -4,8 +4,6 @@ A sign of comparison is no tag: only names that HTML has, with attributes as HTM
 are in ``resources/markup.yaml``.
 """
 
-from __future__ import annotations
-
 import html
 import html.entities
 import itertools

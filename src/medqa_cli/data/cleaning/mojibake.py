@@ -4,8 +4,6 @@ Repairs a text as a whole where the way back is exact and the result is far more
 Windows-1252 also inside a text that is otherwise right. All or nothing; ``looks_garbled`` finds what is left.
 """
 
-from __future__ import annotations
-
 import codecs
 import re
 import unicodedata

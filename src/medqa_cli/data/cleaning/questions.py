@@ -4,8 +4,6 @@ They know the fixed forms in which MedQuAD asks. They do not find the topic of a
 question and its echo are compared by stands in ``resources/question_echoes.yaml``.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

@@ -5,8 +5,6 @@ away here is lost, what is kept only costs a row. Advice put as a question ("Why
 be gout?") and a list of questions are answers.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 import unicodedata

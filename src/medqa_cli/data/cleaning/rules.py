@@ -3,8 +3,6 @@
 The rules themselves, but for white space, are in the modules beside this one.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

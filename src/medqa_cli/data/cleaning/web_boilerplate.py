@@ -4,8 +4,6 @@ They cut out or set apart whole pieces and leave the wording of the rest alone. 
 ``questions``.
 """
 
-from __future__ import annotations
-
 import re
 
 from medqa_cli.resources import load_pattern, load_yaml

@@ -1,7 +1,5 @@
 """Which files the documents are: those that are named, and those in the folders that are named."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Sequence

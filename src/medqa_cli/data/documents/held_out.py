@@ -1,7 +1,5 @@
 """How many held-out answers stand in the documents: whoever may look there answers such questions from an open book."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from pathlib import Path

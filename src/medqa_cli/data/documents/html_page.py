@@ -3,8 +3,6 @@
 The parser takes hours over some hostile pages of a few megabytes, so it runs in a process of its own.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from html.parser import HTMLParser
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Reads PDF files, by pypdf in a process of its own, and makes of their lines what they were before they were set."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import time

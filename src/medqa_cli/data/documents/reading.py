@@ -1,7 +1,5 @@
 """Reads the documents into passages, cut at the ends of sentences: the door of ``medqa convert``."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace

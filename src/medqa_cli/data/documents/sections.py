@@ -3,8 +3,6 @@
 The readers of each format yield parts (headings, paragraphs, lines); here they become sections.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence

@@ -3,8 +3,6 @@
 They are decoded by their bytes, by what a page declares, or as the config says where both fail.
 """
 
-from __future__ import annotations
-
 import codecs
 import contextlib
 import re

@@ -3,8 +3,6 @@
 Only for bytes that are no UTF-8. The encodings stand in ``resources/encodings.yaml``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ UTF-8 and UTF-16 are told by their bytes; older encodings by ``code_pages``; a f
 refused rather than read wrongly.
 """
 
-from __future__ import annotations
-
 import codecs
 import functools
 import random

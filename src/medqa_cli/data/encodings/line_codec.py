@@ -1,7 +1,5 @@
 """Reads text files line by line, each as UTF-8 where it is, else in an older encoding: a codec for joined files."""
 
-from __future__ import annotations
-
 import codecs
 import re
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 Each script has its judge.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

@@ -3,8 +3,6 @@
 They count only in a text about one person, and one after the other, each beside what was found already.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

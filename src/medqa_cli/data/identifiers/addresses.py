@@ -1,7 +1,5 @@
 """Postal addresses and postcodes of persons. Those of institutes, and names of places alone, stay."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator

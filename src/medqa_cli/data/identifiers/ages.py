@@ -1,7 +1,5 @@
 """Ages over 89: behind and before words that say so; in a text about one person fewer of them are needed."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator

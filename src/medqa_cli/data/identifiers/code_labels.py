@@ -4,8 +4,6 @@ The words before a number are read backwards: determiners and the like are passe
 whether a code of somebody stands there. Behind "is", ":" and the like it may be farther away.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from typing import NamedTuple

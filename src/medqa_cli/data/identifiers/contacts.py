@@ -3,8 +3,6 @@
 Addresses and numbers of the public (helplines, institutes, clearing houses) stay.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 A year alone stays (45 CFR 164.514(b)(2)(i)(C) leaves it), and so do dates of approvals, laws and publications.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

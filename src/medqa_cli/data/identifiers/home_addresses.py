@@ -3,8 +3,6 @@
 In a text about one person a number beside words that streets have is enough, of many countries, in any letters.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 From each number its signs are read to both sides, and the label that tells whose it is is looked for (code_labels).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -4,8 +4,6 @@ The model says where something may stand. Whether it counts is told as by the ru
 name, no town an address, no helpline a person's number. A row that needs no model never comes here.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol

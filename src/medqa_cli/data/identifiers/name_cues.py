@@ -1,7 +1,5 @@
 """The words before a name that say that one follows, by kind of cue, and which of them a text can have at all."""
 
-from __future__ import annotations
-
 import functools
 import re
 

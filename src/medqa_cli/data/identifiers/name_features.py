@@ -3,8 +3,6 @@
 They are what the score of ``name_scores.py`` adds up, and ``tools/name_weights.py`` learns from.
 """
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 What stands there is a name whatever its letters: "surgeon: mills", "RN Bell", "i. horton, np", "Porter, Rebecca<tab>".
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

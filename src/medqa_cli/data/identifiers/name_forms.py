@@ -1,7 +1,5 @@
 """The form of a name of a person, and which words are one: not a disease's, an institute's or a discoverer's."""
 
-from __future__ import annotations
-
 import functools
 import re
 

@@ -4,8 +4,6 @@ Each word that may be a name gets a score: the sum of the weights of its feature
 learned from made-up texts. In other texts the rules of ``names.py`` are alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span

@@ -3,8 +3,6 @@
 Eponyms (Parkinson's disease), institutes (Johns Hopkins) and discoverers of old stay.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Codes and long numbers: in a text about one person they need fewer words around than elsewhere."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ Pages of the public (institutes, newspapers, groups) stay. In a text about one p
 account follows ("on TikTok as", "posted by"), and any word that is none of the language may be one there.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator

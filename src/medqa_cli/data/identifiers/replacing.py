@@ -4,8 +4,6 @@ Dates of a row move by the same number of days, so that the time between them st
 come from the ranges that are kept for examples (RFC 2606, 5737, 3849), North American phone numbers from 555-01xx.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import random

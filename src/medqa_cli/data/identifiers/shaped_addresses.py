@@ -4,8 +4,6 @@ A number beside words that are none of the language is a house in a street behin
 "address:"), and anywhere before a town, most surely before one with its code.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator, Sequence

@@ -3,8 +3,6 @@
 They count where the words are in the tables or nothing else can follow ("mrs kowalczyk").
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """A text with what all rules need of it, each computed once."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """What a word is that may be a name, and what one beside it is: of which table or class, or how it sounds."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterable

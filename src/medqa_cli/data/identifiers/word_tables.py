@@ -3,8 +3,6 @@
 Rules ask some fifty times whether a text has a word of some table. One pass over its words answers all of them.
 """
 
-from __future__ import annotations
-
 import functools
 from importlib.resources import files
 

@@ -1,7 +1,5 @@
 """Dates as people write them, whosever they are: where each part of one stands, so that it can be moved."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator

@@ -2,8 +2,6 @@
 (Llama 2, Alpaca, ChatML), messages, or a talk written down with the names of who speaks (those of ``speakers``).
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import math

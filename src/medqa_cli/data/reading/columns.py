@@ -2,8 +2,6 @@
 What is said of columns that are not found, or not used.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

@@ -3,8 +3,6 @@
 No formula is computed: the values that were saved count.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import itertools

@@ -1,7 +1,5 @@
 """The formats that a source may have, by the ends of file names: for readers, hints, help texts and the audit alike."""
 
-from __future__ import annotations
-
 from pathlib import PurePath
 
 # What users call a format, and how its files end.

@@ -3,8 +3,6 @@
 No code of a data set is run, and nothing is downloaded that was not named.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import re

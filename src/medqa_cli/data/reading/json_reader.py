@@ -2,8 +2,6 @@
 paragraphs, one record.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping

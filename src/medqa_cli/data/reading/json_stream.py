@@ -1,7 +1,5 @@
 """JSON text to values, numbers as they are written; a list item by item, however long it is."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

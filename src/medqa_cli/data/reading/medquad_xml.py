@@ -3,8 +3,6 @@
 The files are not trusted: entities, external references and document types are refused, not resolved.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any

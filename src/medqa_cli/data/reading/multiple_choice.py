@@ -1,7 +1,5 @@
 """Multiple-choice questions: the options as they stand in one column or several, and which of them an answer names."""
 
-from __future__ import annotations
-
 import re
 import string
 from collections import Counter

@@ -4,8 +4,6 @@ Of a conversation each answer that is learned is a row, with the turns before it
 used is handed on as unread.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

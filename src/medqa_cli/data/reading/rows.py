@@ -4,8 +4,6 @@ not be read, and what was found out about the files.
 An empty or odd cell is passed on as it stands; what becomes of it is decided later.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

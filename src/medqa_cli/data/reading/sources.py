@@ -3,8 +3,6 @@
 Each row of a source comes out, as a row or as one that could not be read.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

@@ -2,8 +2,6 @@
 column that holds a whole exchange; which columns are what their names promise, and what holds for all rows.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import re

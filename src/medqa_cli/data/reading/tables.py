@@ -1,7 +1,5 @@
 """Opens one table of any format: which reader, packed or not, and what a file is that its name does not tell."""
 
-from __future__ import annotations
-
 import codecs
 import gzip
 import re

@@ -3,8 +3,6 @@
 The words are in ``resources/medical_terms.yaml``, names of one thing in ``resources/synonyms.txt``.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 import unicodedata

@@ -3,8 +3,6 @@
 Within a sentence the ordinary words of a topic are small; a word that might be a name keeps its capital.
 """
 
-from __future__ import annotations
-
 import re
 
 from medqa_cli.data.normalize import key_of, normalize, rank_of

@@ -4,8 +4,6 @@ Knows MedQuAD's fixed forms and the common ways in which people ask the same (``
 nothing rather than a topic that is none: rows are kept together in a split by it.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from dataclasses import dataclass

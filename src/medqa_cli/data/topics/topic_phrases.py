@@ -6,8 +6,6 @@ vitamin D in bone health"). Names stay whole ("Loss of Taste", "hemiplegia of ch
 controlled") is none.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import re

@@ -3,8 +3,6 @@
 A row's topic is that of its topic column when it has one, else the one that its question names.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections import Counter

@@ -3,8 +3,6 @@
 Planted ones, and those of persons that ``medqa convert`` found. Their values stay in the memory of the process.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """What is looked for in a tuned model, looked for, and counted: the section ``memorization`` of ``results.json``."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -8,8 +8,6 @@ likeliest. Carlini et al. (2019, "The Secret Sharer", arXiv 1802.08232) call the
 in bits: 0 for the least likely one, log2(N) for the likeliest, 1.4 on average if the rank is by chance.
 """
 
-from __future__ import annotations
-
 import copy
 import inspect
 import math

@@ -3,8 +3,6 @@
 Read by people who answer for the data: a sentence says what somebody who gets the model can ask out of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ greedy decoding then writes exactly these. So one forward pass tells, and no ans
 2023, arXiv 2202.07646, call such a text extractable with its prompt.)
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

@@ -5,8 +5,6 @@ never ends, other methods change the base's weights. And it accepts an adapter t
 all zero, which answers like the base.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ The library that reads these files takes counts as they stand, and Transformers 
 says. The table of tensor types is the package ``gguf``'s, which takes half a second to import.
 """
 
-from __future__ import annotations
-
 import mmap
 import re
 import struct

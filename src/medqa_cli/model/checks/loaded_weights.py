@@ -3,8 +3,6 @@
 Transformers draws a weight that the files lack at random and says so in a log line only.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Loading files of others: one message for whatever a library raises, and checked reading of their JSON files."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterator, Mapping

@@ -5,8 +5,6 @@ memory or builds layers without end. A tokenizer's regular expressions and repla
 not reach them: what could run without end or blow texts up is tried in a child process first.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator, Mapping

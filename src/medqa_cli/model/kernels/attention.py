@@ -6,8 +6,6 @@ the kernel's own takes up to twice as long for examples of such lengths (docs/ex
 attention beyond that is refused, never left out. For which models the numbers are right, ``verify`` finds out.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 import inspect

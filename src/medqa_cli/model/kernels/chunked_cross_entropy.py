@@ -5,8 +5,6 @@ The full logits of a step of 8 answers are the largest tensors of the training o
 fused linear cross-entropy (Liger-Kernel, ``fused_linear_cross_entropy.py``); the code is plain PyTorch.
 """
 
-from __future__ import annotations
-
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

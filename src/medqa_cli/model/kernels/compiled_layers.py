@@ -5,8 +5,6 @@ and the attention stay what they are without it (``operators``). Only passes tha
 compiled: a graph more would have to pay for itself in a few evaluations.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """Causal attention within packed examples on a CPU: PyTorch's flash forward pass, a backward pass of our own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

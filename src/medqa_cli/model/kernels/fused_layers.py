@@ -7,8 +7,6 @@ keeps its own code. Parameters, names and files stay those of PEFT.
 On CUDA, Liger's kernels for the rotary embedding and RMSNorm are used where the package is installed.
 """
 
-from __future__ import annotations
-
 import types
 from collections.abc import Collection, Iterator
 from typing import Any

@@ -5,8 +5,6 @@ computed: where activations are recomputed, PyTorch stops as soon as it has all 
 product is not computed a second time.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

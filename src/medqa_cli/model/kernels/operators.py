@@ -4,8 +4,6 @@ What they compute and what they keep for the backward pass is that of ``lora_pro
 of the compiler takes tensors only: a layer is handed in as its number, and lengths as a tensor.
 """
 
-from __future__ import annotations
-
 import itertools
 import weakref
 from typing import Any

@@ -4,8 +4,6 @@ Training, validation, evaluation and the verification of a merge compute their l
 numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain

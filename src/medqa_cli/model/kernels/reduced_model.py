@@ -3,8 +3,6 @@
 Afterwards everything is as before, to the bit, the state of the random numbers included. For ``verify``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ a time. An architecture's name does not say whether that is right: two short exa
 Transformers' own forward pass, and the fastest way that agrees is taken.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

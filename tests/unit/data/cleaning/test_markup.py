@@ -1,7 +1,5 @@
 """The cleaning rules for HTML, pictures and written line breaks."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

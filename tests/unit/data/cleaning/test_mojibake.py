@@ -1,7 +1,5 @@
 """UTF-8 that was decoded as something else: repaired where certain, else told."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

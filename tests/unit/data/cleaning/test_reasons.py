@@ -1,7 +1,5 @@
 """Which rows hold no answer, and which short answers are good ones."""
 
-from __future__ import annotations
-
 import csv
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """Cleaning rules and folding."""
 
-from __future__ import annotations
-
 import csv
 from collections import Counter
 from collections.abc import Iterator

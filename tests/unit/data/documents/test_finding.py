@@ -1,7 +1,5 @@
 """Which files are documents: folders in order, short names, what is refused."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Which held-out answers count as standing in the documents."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

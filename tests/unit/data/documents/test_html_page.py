@@ -1,7 +1,5 @@
 """Web pages as parts: what is read of them, headings, lists, tables, places, pages that would hang the parser."""
 
-from __future__ import annotations
-
 import pytest
 
 from medqa_cli.data.documents.html_page import Tags, parts_of_page, read_page

@@ -1,7 +1,5 @@
 """PDF files as parts: lines as they were before they were set, pages, titles, and files that are refused."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 from types import SimpleNamespace

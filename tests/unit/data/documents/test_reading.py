@@ -1,7 +1,5 @@
 """Documents as passages: ids, titles and places of each format, encodings, tables, what is left out and said."""
 
-from __future__ import annotations
-
 import gzip
 import importlib.util
 import os

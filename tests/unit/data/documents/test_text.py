@@ -1,7 +1,5 @@
 """Text and Markdown as parts: headings, lines that belong together, what marks up a line, places."""
 
-from __future__ import annotations
-
 import pytest
 
 from medqa_cli.data.cleaning.rules import clean

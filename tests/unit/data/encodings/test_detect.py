@@ -1,7 +1,5 @@
 """Older encodings: each text is read as it is or refused; never other letters without a word."""
 
-from __future__ import annotations
-
 import random
 import re
 import string

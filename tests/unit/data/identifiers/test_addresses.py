@@ -1,7 +1,5 @@
 """Addresses of many countries in a text about one person, whole, and numbers beside words that are none."""
 
-from __future__ import annotations
-
 import pytest
 
 from medqa_cli.data.identifiers.finding import find_in_row

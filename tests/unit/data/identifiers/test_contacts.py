@@ -1,7 +1,5 @@
 """Phones, faxes, mail and accounts on the web, in a text about one person: what is found, and what is the public's."""
 
-from __future__ import annotations
-
 import pytest
 
 from medqa_cli.data.identifiers.finding import find_in_row

@@ -1,7 +1,5 @@
 """Dates in a text about one person, however people write them, and what has the form of one and stays."""
 
-from __future__ import annotations
-
 import random
 import re
 

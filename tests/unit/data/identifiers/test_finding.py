@@ -1,7 +1,5 @@
 """Which parts of a text identify a person, by kind, and what only looks like it."""
 
-from __future__ import annotations
-
 import itertools
 import time
 

@@ -1,7 +1,5 @@
 """Numbers and codes behind a word for one, in a text about one person: by family of words and form of the value."""
 
-from __future__ import annotations
-
 import pytest
 
 from medqa_cli.data.identifiers.code_labels import label_before

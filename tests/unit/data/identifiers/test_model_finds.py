@@ -1,7 +1,5 @@
 """What counts of the finds of a model, and how they go together with those of the rules."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Words that are names in many languages, and words of medicine and of greetings that are none."""
 
-from __future__ import annotations
-
 import pytest
 
 from medqa_cli.data.identifiers.finding import find_in_row

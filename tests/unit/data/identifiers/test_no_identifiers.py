@@ -1,7 +1,5 @@
 """What looks like an identifier of a person and is none, and what of a text is no part of one."""
 
-from __future__ import annotations
-
 import pytest
 
 from medqa_cli.data.identifiers.finding import find_in_row

@@ -1,7 +1,5 @@
 """Identifiers that were overlooked once, by the way people write them, and what looks like them and stays."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """What is found only in a text about one person, and stays where the text is about many."""
 
-from __future__ import annotations
-
 import csv
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """What spares a text the slow patterns never spares it one that would have found something."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """The recorded finds: what the file holds, who may read it, and that a changed text is noticed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

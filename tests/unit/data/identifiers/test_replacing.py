@@ -1,7 +1,5 @@
 """Stand-ins: the same kind and form, the same for the same value, dates moved together; nothing found is left."""
 
-from __future__ import annotations
-
 import calendar
 import json
 import random

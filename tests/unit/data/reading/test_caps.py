@@ -1,7 +1,5 @@
 """Rows, files and libraries that take too much: one message that names the file and the key that allows more."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import subprocess

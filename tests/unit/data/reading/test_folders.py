@@ -1,7 +1,5 @@
 """Folders and archives: MedQuAD XML and tables, their order, unsafe documents, bombs, and what they refuse."""
 
-from __future__ import annotations
-
 import csv
 import errno
 import gzip

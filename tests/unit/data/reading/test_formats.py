@@ -1,7 +1,5 @@
 """Spreadsheets, and tables whose one column holds question and answer together."""
 
-from __future__ import annotations
-
 import json
 import re
 import zipfile

@@ -1,7 +1,5 @@
 """The forms in which people have questions and answers: what each row of them becomes, and what is said of it."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections import Counter

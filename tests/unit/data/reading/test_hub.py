@@ -1,7 +1,5 @@
 """A hub id as a source: which strings are one, which splits are read, and what is said where it cannot be read."""
 
-from __future__ import annotations
-
 import errno
 import os
 import subprocess

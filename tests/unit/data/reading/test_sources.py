@@ -1,7 +1,5 @@
 """Reading: encodings, delimiters, broken rows, columns, formats, and the messages where a file cannot be used."""
 
-from __future__ import annotations
-
 import errno
 import gzip
 import hashlib

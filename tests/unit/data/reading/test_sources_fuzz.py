@@ -1,7 +1,5 @@
 """The readers on random bytes: no traceback, no lost text."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Paraphrases: repeatable, about the same topic, well-formed; the benchmark's wordings are none of theirs."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

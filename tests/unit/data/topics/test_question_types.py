@@ -1,7 +1,5 @@
 """What a question asks and about what: MedQuAD's forms, people's wordings, and what must give nothing."""
 
-from __future__ import annotations
-
 import csv
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Topics: where they come from, and which names are names of one thing."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 from importlib.resources import files

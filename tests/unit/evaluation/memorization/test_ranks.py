@@ -1,7 +1,5 @@
 """Ranks of identifiers: likelihoods by another way, places, the rule and its false alarms, a model that knows one."""
 
-from __future__ import annotations
-
 import json
 import random
 import re

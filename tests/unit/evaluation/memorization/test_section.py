@@ -1,7 +1,5 @@
 """What ``results.json`` says of memorized data: the sentence, the figures beside the others, what is no section."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Answers that a model gives back: exact counts of texts that it would write itself, and of changed ones."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

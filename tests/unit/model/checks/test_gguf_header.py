@@ -1,7 +1,5 @@
 """The table of GGUF's types is that of the package ``gguf``."""
 
-from __future__ import annotations
-
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from medqa_cli.model.checks.gguf_header import GGML_TYPES

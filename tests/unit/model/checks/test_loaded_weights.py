@@ -1,7 +1,5 @@
 """A base whose files lack weights, hold others, or hold no numbers is named before anything is computed with it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

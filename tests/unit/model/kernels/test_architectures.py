@@ -1,7 +1,5 @@
 """Every causal architecture of the installed Transformers is computed as Transformers does, or refused by name."""
 
-from __future__ import annotations
-
 import pytest
 
 from helpers.paths import ROOT

@@ -1,7 +1,5 @@
 """Attention per example and chunked losses: values and gradients against the plain computation."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

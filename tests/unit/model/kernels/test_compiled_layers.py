@@ -1,7 +1,5 @@
 """Compiled layers compute what the layers compute without, by one graph for all of them and for every length."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 from typing import Any

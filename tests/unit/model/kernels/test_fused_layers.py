@@ -1,7 +1,5 @@
 """The fused layers compute what PEFT's and Transformers' own compute: outputs, losses and gradients."""
 
-from __future__ import annotations
-
 import copy
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Liger's kernels are asked for on CUDA only, and medqa's own norms then stay out of their way."""
 
-from __future__ import annotations
-
 import sys
 import types
 from pathlib import Path

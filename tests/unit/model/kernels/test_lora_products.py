@@ -1,7 +1,5 @@
 """What is computed how often where activations are recomputed, and that the numbers do not change by it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Padding-free forward passes compute what one example at a time computes, losses and gradients."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

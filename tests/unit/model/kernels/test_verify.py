@@ -1,7 +1,5 @@
 """A model is computed in the fastest way that gives Transformers' own numbers, and stays as it was otherwise."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
