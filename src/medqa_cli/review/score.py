@@ -20,7 +20,7 @@ from medqa_cli.evaluation.metrics import METRICS, in_group, metric, text_metrics
 from medqa_cli.evaluation.rescore import show_review
 from medqa_cli.evaluation.results import SAMPLES_NAME
 from medqa_cli.evaluation.samples import Sample, digest_of_answer, read_samples
-from medqa_cli.files import RunFolder, write_json
+from medqa_cli.files import RunFolder, locked, write_json
 from medqa_cli.review.criteria import Criterion
 from medqa_cli.review.figures import TIE, WIN_RATE, Review, compared, describe_raters, judged_pairs, preference
 from medqa_cli.review.judgments import KEY_NAME, Judgment, find_key, read_judgments, read_key
@@ -145,7 +145,7 @@ def score_review(config: Config, paths: Sequence[Path]) -> dict[str, Any]:
         paths: the raters' files.
 
     Raises:
-        InputError: there is no review, or no judgment that can be used.
+        InputError: there is no review, no judgment that can be used, or an evaluation is running.
     """
     run = RunFolder(Path(config.run_dir))
     key = read_key(find_key(paths, run.review_dir))
@@ -158,13 +158,14 @@ def score_review(config: Config, paths: Sequence[Path]) -> dict[str, Any]:
         counts = {"review": key.review, **count_reports(judgments, key.samples), "problems": problems}
         write_json(results_path(config, paths), counts, private=True)
         return counts
-    samples_path = run.eval_dir / SAMPLES_NAME
-    samples = read_samples(samples_path) if samples_path.is_file() else {}
-    results = {"review": key.review, **make_results(judgments, key.criteria, samples, key.samples, config.seed)}
-    results["problems"] = problems
-    write_json(run.review_results_path, results, private=True)
-    if samples:
-        show_review(run)
+    with locked(run.eval_dir, "medqa eval", make=False):
+        samples_path = run.eval_dir / SAMPLES_NAME
+        samples = read_samples(samples_path) if samples_path.is_file() else {}
+        results = {"review": key.review, **make_results(judgments, key.criteria, samples, key.samples, config.seed)}
+        results["problems"] = problems
+        write_json(run.review_results_path, results, private=True)
+        if samples:
+            show_review(run)
     return results
 
 

@@ -11,8 +11,9 @@ import pytest
 from helpers.commands import Outcome, fails
 from helpers.reviews import given_back, make, measured_run
 from medqa_cli.config.schema import Config
+from medqa_cli.errors import InputError
 from medqa_cli.evaluation.rescore import rescore, show_review
-from medqa_cli.files import RunFolder
+from medqa_cli.files import RunFolder, locked
 from medqa_cli.review.judgments import Key
 from medqa_cli.review.score import score_review
 
@@ -106,6 +107,16 @@ def test_the_report_is_unchanged_where_nobody_judged(config: Config) -> None:
     assert 'id="review"' not in before
     show_review(RunFolder(Path(config.run_dir)))
     assert page.read_text() == before
+
+
+def test_no_report_is_written_beside_an_evaluation_that_runs(config: Config, tmp_path: Path) -> None:
+    files = judged(config, tmp_path, ("reference", "adapter", "base"))
+    run = RunFolder(Path(config.run_dir))
+    with locked(run.eval_dir, "medqa eval"), pytest.raises(InputError, match="another medqa eval is running"):
+        score_review(config, files)
+    assert not run.review_results_path.exists()
+    score_review(config, files)
+    assert run.review_results_path.exists()
 
 
 def test_the_command_prints_tables_and_the_gate_fails_on_harm(config: Config, tmp_path: Path, medqa: Medqa) -> None:
