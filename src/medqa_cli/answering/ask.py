@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medqa_cli import console
 from medqa_cli.answering import engines, generate, open_book
-from medqa_cli.answering.emergencies import emergency_notices, with_limit
+from medqa_cli.answering.emergencies import emergency_notices, with_language_note
 from medqa_cli.answering.open_book import Lookup, OpenBook
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.data.retrieval import Passage, PassageIndex
@@ -114,7 +114,7 @@ def ask_several(config: Config, choices: Sequence[str], question: str, options: 
         _list_sources(listed)
 
     console.result(data, show)
-    console.note(with_limit(generate.NOTICE, question))
+    console.note(with_language_note(generate.NOTICE, question))
 
 
 def ask_file(config: Config, choice: str, name: str, out: Path | None, options: AskOptions) -> None:
@@ -295,7 +295,7 @@ def _streamed(ask: Callable[..., generate.Answer], question: str) -> generate.An
     except KeyboardInterrupt:
         # The part that was shown is an answer too.
         stream.end()
-        console.note(with_limit(generate.NOTICE, question))
+        console.note(with_language_note(generate.NOTICE, question))
         raise
     stream.end()
     return answer
@@ -305,7 +305,7 @@ def _show_settled(lookup: Lookup, question: str) -> None:
     """Show the answer of the row that asks the same, or that the data holds none."""
     if lookup.reviewed is None:
         assert lookup.ending is not None
-        console.line(with_limit(lookup.ending[1], question))
+        console.line(with_language_note(lookup.ending[1], question))
         console.note("--anyway lets the model answer")
         return
     row = lookup.reviewed
@@ -314,7 +314,7 @@ def _show_settled(lookup: Lookup, question: str) -> None:
     console.line(row.text)
     console.line()
     console.line(f"From the data: {row.id}, {', '.join(filter(None, (row.topic, row.source)))}")
-    console.note(with_limit(open_book.REVIEWED_NOTICE, question))
+    console.note(with_language_note(open_book.REVIEWED_NOTICE, question))
 
 
 def _show_sources(

@@ -21,7 +21,7 @@ _PLAIN = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"'
 
 
 @dataclass(frozen=True)
-class Kind:
+class EmergencyKind:
     """One kind of emergency: its name, its notice, and the patterns of its signs."""
 
     name: str
@@ -30,11 +30,11 @@ class Kind:
 
 
 @functools.cache
-def kinds() -> tuple[Kind, ...]:
+def kinds() -> tuple[EmergencyKind, ...]:
     """Return all kinds of emergency that the rules know."""
     table = load_yaml("emergencies")
     return tuple(
-        Kind(kind["name"], f"{table['call']} {kind['advice']}", tuple(map(_compiled, kind["signs"])))
+        EmergencyKind(kind["name"], f"{table['call']} {kind['advice']}", tuple(map(_compiled, kind["signs"])))
         for kind in table["kinds"]
     )
 
@@ -44,7 +44,7 @@ def _rule(name: str) -> re.Pattern[str]:
     return _compiled(load_yaml("emergencies")["rules"][name])
 
 
-def kinds_in(question: str) -> list[Kind]:
+def kinds_in(question: str) -> list[EmergencyKind]:
     """Return the kinds of emergency in a question; an empty list only means that no rule matched."""
     text = " ".join(question.translate(_PLAIN).lower().split())
     if not _is_about_someone_now(text):
@@ -67,7 +67,7 @@ def emergency_notices(question: str, given: Given = NOTHING) -> list[str]:
     return [kind.notice for kind in found][:2]
 
 
-def with_limit(notice: str, question: str) -> str:
+def with_language_note(notice: str, question: str) -> str:
     """Return the notice of an answer, which says so where the question is, or may be, of a language not looked at."""
     if language_of(question) == "en":
         return notice

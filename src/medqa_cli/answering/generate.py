@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from medqa_cli.answering import engines
-from medqa_cli.answering.emergencies import emergency_notices, with_limit
+from medqa_cli.answering.emergencies import emergency_notices, with_language_note
 from medqa_cli.answering.open_book import Lookup, keys_of
 from medqa_cli.answering.stopping import Decode, StoppingState
 from medqa_cli.config.schema import GenerateConfig
@@ -292,7 +292,7 @@ def as_json(
         "loop_retries": answer.loop_retries,
         "seconds": round(answer.seconds, 3),
         "model": engines.describe(answerer),
-        "notices": [*emergency_notices(answer.question, answer.given), with_limit(NOTICE, answer.question)],
+        "notices": [*emergency_notices(answer.question, answer.given), with_language_note(NOTICE, answer.question)],
         "sources": [passage.as_json() for passage in shown],
         **keys_of(lookup, answer.text),
         "unsupported_sentences": (

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.answering.emergencies import emergency_notices, with_limit
+from medqa_cli.answering.emergencies import emergency_notices, with_language_note
 from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import INDEX_NAME
 from medqa_cli.data.grounding import Sources, none_answers
@@ -263,7 +263,7 @@ def as_json(question: str, lookup: Lookup, given: Given = NOTHING) -> dict[str, 
         "loop_retries": 0,
         "seconds": 0.0,
         "model": None,
-        "notices": [*emergency_notices(question, given), with_limit(notice, question)],
+        "notices": [*emergency_notices(question, given), with_language_note(notice, question)],
         "sources": [row.as_json()] if row else [],
         **keys_of(lookup, ""),
         "unsupported_sentences": [],

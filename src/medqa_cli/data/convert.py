@@ -25,7 +25,7 @@ from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
 from medqa_cli.data.dataset import CANARIES_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable
 from medqa_cli.data.documents.finding import find_documents
-from medqa_cli.data.documents.held_out import OpenBook
+from medqa_cli.data.documents.held_out import DocumentRuns
 from medqa_cli.data.documents.reading import Documents, read_documents
 from medqa_cli.data.filtering import RowBatches, check_something_kept, drop_column_of_one_topic, filter_rows
 from medqa_cli.data.languages import has_other_languages
@@ -231,8 +231,8 @@ def _convert_into(
     if passages:
         with _timed(stage_seconds, "open book"), console.status("comparing documents with held-out answers ..."):
             documents = inputs.documents
-            open_book = OpenBook(documents.texts, documents.pairs, data.near_duplicate_threshold)
-            report["documents"] = documents.report | {"answers_held_out": open_book.count(folder)}
+            document_runs = DocumentRuns(documents.texts, documents.pairs, data.near_duplicate_threshold)
+            report["documents"] = documents.report | {"answers_held_out": document_runs.count(folder)}
         if inputs.lengths is not None:
             inputs.lengths.add_passages([passage.text for passage in passages])
     report |= {"tokens": None if inputs.lengths is None else inputs.lengths.summary()}

@@ -102,7 +102,7 @@ def _grounded(row: QaRow, original: QaRow, sources: Sources, config: SourcesConf
         return row
     has_gold = draw.random() < config.gold
     question = row.question if row.paraphrase_of else in_other_words(row.question, seed)
-    answers = answering(row)
+    answers = answer_test(row)
     others = sources.find(question, lambda passage: not answers(passage), sources.count - has_gold)
     # As it stands in the index: under the words of the file.
     gold = sources.shown(passage_of(replace(original, answer=row.answer)))
@@ -139,7 +139,7 @@ def in_other_words(question: str, seed: int) -> str:
     return next(iter(paraphrase(question, 1, seed)), question)
 
 
-def answering(row: QaRow) -> Callable[[Passage], bool]:
+def answer_test(row: QaRow) -> Callable[[Passage], bool]:
     """Return a function that tells whether a passage answers the question of a row.
 
     It does where it is the row, where its text is a copy of the answer, or where it asks the same: a question of the

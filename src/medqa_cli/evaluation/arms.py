@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medqa_cli import console
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.data.grounding import Sources, answering, behind, in_other_words, none_answers
+from medqa_cli.data.grounding import Sources, answer_test, behind, in_other_words, none_answers
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
 from medqa_cli.data.topics.topics import topic_names
@@ -92,7 +92,7 @@ def make_arms(
     by_bm25 = []
     with console.progress("finding sources", len(before)) as bar:
         for number, (row, asked) in enumerate(zip(before, questions.rows, strict=True)):
-            answers = answering(row)
+            answers = answer_test(row)
             other = questions.rows[_of_another_topic(before, number)]
             by_arm = {
                 OPEN_BOOK: sources.find(asked.question),
@@ -118,7 +118,7 @@ def _of_another_topic(rows: Sequence[QaRow], number: int) -> int:
 
 
 def _about_something_else(row: QaRow) -> Callable[[Passage], bool]:
-    answers, topics = answering(row), set(topic_names(row.topic))
+    answers, topics = answer_test(row), set(topic_names(row.topic))
     named = [normalize(name) for name in topics]
 
     def accept(passage: Passage) -> bool:

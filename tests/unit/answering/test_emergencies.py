@@ -17,11 +17,11 @@ from helpers.paths import TESTS
 from medqa_cli.answering.emergencies import (
     ONLY_ENGLISH,
     PERHAPS_NOT_ENGLISH,
-    Kind,
+    EmergencyKind,
     emergency_notices,
     kinds,
     kinds_in,
-    with_limit,
+    with_language_note,
 )
 from medqa_cli.prompt.given import Given, Turn
 
@@ -96,7 +96,7 @@ def test_case_line_breaks_and_quotes_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize("kind", kinds(), ids=lambda kind: str(kind.name))
-def test_a_notice_is_short_and_fits_every_country(kind: Kind) -> None:
+def test_a_notice_is_short_and_fits_every_country(kind: EmergencyKind) -> None:
     notice = kind.notice
     assert notice.startswith("Call your local emergency number now.")
     assert len(notice) < 260
@@ -141,7 +141,7 @@ def test_at_most_two_notices_come_before_an_answer() -> None:
 )
 def test_an_answer_in_another_language_says_that_no_emergency_was_looked_for(question: str) -> None:
     assert emergency_notices(question) == []
-    assert with_limit("Ask a clinician.", question) == "Ask a clinician." + ONLY_ENGLISH
+    assert with_language_note("Ask a clinician.", question) == "Ask a clinician." + ONLY_ENGLISH
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,12 @@ def test_an_answer_in_another_language_says_that_no_emergency_was_looked_for(que
     ],
 )
 def test_an_answer_says_what_is_looked_at_where_the_language_is_in_doubt(question: str) -> None:
-    assert with_limit("Ask a clinician.", question) == "Ask a clinician." + PERHAPS_NOT_ENGLISH
+    assert with_language_note("Ask a clinician.", question) == "Ask a clinician." + PERHAPS_NOT_ENGLISH
 
 
 def test_an_answer_in_english_hardly_ever_says_so() -> None:
-    said = [row["question"] for row in LABELED if with_limit("", row["question"]) == ONLY_ENGLISH]
+    said = [row["question"] for row in LABELED if with_language_note("", row["question"]) == ONLY_ENGLISH]
     assert [question for question in said if not emergency_notices(question)] == []
     assert len(said) <= 0.01 * len(LABELED)
-    doubted = [row["question"] for row in LABELED if with_limit("", row["question"])]
+    doubted = [row["question"] for row in LABELED if with_language_note("", row["question"])]
     assert len(doubted) <= 0.05 * len(LABELED)

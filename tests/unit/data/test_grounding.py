@@ -6,7 +6,7 @@ import pytest
 
 from medqa_cli.config.schema import PromptConfig, SourcesConfig
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.data.grounding import Sources, answering, as_heading, ground_rows, in_other_words
+from medqa_cli.data.grounding import Sources, answer_test, as_heading, ground_rows, in_other_words
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
 from medqa_cli.prompt.contract import make_contract
 from medqa_cli.prompt.encoder import PromptEncoder
@@ -164,4 +164,4 @@ def test_a_row_for_which_nothing_is_found_stays_closed_book(sources: Sources) ->
     ],
 )
 def test_what_answers_a_question_too(passage: Passage, expected: bool) -> None:
-    assert answering(ROWS[1])(passage) is expected
+    assert answer_test(ROWS[1])(passage) is expected

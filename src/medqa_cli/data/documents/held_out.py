@@ -15,7 +15,7 @@ from medqa_cli.data.sketches import MOST_SIGNS_OF_AN_OPTION, MOST_WORDS_OF_AN_OP
 _ROWS_AT_A_TIME = 1024
 
 
-class OpenBook:
+class DocumentRuns:
     """The runs of five words that stand in the documents, and the questions that tables among them answer.
 
     Args:

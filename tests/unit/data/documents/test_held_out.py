@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.data.documents.held_out import OpenBook
+from medqa_cli.data.documents.held_out import DocumentRuns
 
 WORDS = [f"word{n}" for n in range(60)]
 LONG = " ".join(WORDS)
@@ -20,7 +20,7 @@ def count(folder: Path, answers: list[str], texts: list[str], pairs: Sequence[tu
     ]
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (folder / "validation.jsonl").write_text("", encoding="utf-8")
-    found = OpenBook(texts, pairs, 0.8).count(folder)
+    found = DocumentRuns(texts, pairs, 0.8).count(folder)
     assert found["validation"] == 0
     return found["test"]
 
