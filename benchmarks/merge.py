@@ -106,10 +106,7 @@ def run_way(way: str, folder: Path) -> None:
 
 
 def prepare_medqa(folder: Path, out_dir: Path, base_weights: str) -> Callable[[], object]:
-    """Import everything that the merge imports, with the allocator set as the command sets it; return the merge."""
-    from medqa_cli import allocators
-
-    allocators.keep_freed_memory()
+    """Import everything that the merge imports; return the merge, which like the command keeps malloc as it is."""
     import bitsandbytes  # noqa: F401 -- imported for its memory
     import peft.utils.other  # noqa: F401
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: F401
