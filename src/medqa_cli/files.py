@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -205,6 +205,12 @@ def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     with atomic_file(path, private=private) as file:
         json.dump(value, file, ensure_ascii=False, indent=2, allow_nan=False)
         file.write("\n")
+
+
+def write_json_lines(path: Path, values: Iterable[Any], *, private: bool = False) -> None:
+    """Write one value a line as JSON, whole or not at all; ``private``: only the owner may read it."""
+    with atomic_file(path, private=private) as file:
+        file.writelines(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values)
 
 
 def read_json(path: Path) -> Any:

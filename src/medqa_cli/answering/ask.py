@@ -16,8 +16,9 @@ from medqa_cli.answering.open_book import Lookup, OpenBook
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.errors import MedqaError
-from medqa_cli.files import RunFolder
+from medqa_cli.files import RunFolder, write_json_lines
 from medqa_cli.prompt.given import Given
+from medqa_cli.prompt.text import PromptText
 
 if TYPE_CHECKING:
     from medqa_cli.answering.batch import LookUp
@@ -148,7 +149,7 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, options: 
     if answers is None:
         answers = _answers_of_model(config, choice, rows, out, options, book, look_up)
     elif out is not None:
-        batch.write_answers(out, answers)
+        write_json_lines(out, answers)
     reasons = Counter(answer.get("finish_reason", "error") for answer in answers)
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     if out is None:
@@ -210,15 +211,12 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
     answerer, book = engines.load_answerer(config, choice), OpenBook.of(config, choice, options.sources)
 
     def answer(question: str, given: Given) -> dict[str, Any]:
-        asked, given = generate.asked_of(answerer.encoder.contract.text, question, given)
+        asked, given = generate.asked_of(prompt(), question, given)
         show_emergency(asked, given)
         return _answer_and_show(lambda: answerer, asked, given, settings, book, options)
 
-    def knows_turns() -> bool:
-        return answerer.encoder.contract.text.earlier is not None
-
-    def knows_context() -> bool:
-        return answerer.encoder.contract.text.context
+    def prompt() -> PromptText:
+        return answerer.encoder.contract.text
 
     def show_sources(question: str, count: int) -> None:
         index = book.index or PassageIndex.of_folder(Path(config.data.dir))
@@ -235,11 +233,8 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
         settings = change(key, value)
         return f"generate.{key} is {getattr(settings, key)}"
 
-    context, follows = options.context, knows_turns()
-    conversation = Conversation(
-        answer, knows_turns, knows_context, show_sources, use_model, set_key, context, follows=follows
-    )
-    conversation.run()
+    follows = prompt().earlier is not None
+    Conversation(answer, prompt, show_sources, use_model, set_key, options.context, follows=follows).run()
 
 
 def _answer_and_show(

@@ -17,7 +17,7 @@ from medqa_cli.answering.question_files import AskedRow
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.data.retrieval import Passage
 from medqa_cli.errors import InputError, Interrupted
-from medqa_cli.files import atomic_file
+from medqa_cli.files import write_json_lines
 from medqa_cli.journal import Journal, fingerprint, read_journal
 from medqa_cli.leftovers import remove, sweep
 
@@ -48,12 +48,6 @@ def answers_of_the_data(rows: Sequence[AskedRow], look_up: LookUp) -> list[dict[
             return None
         answers.append(answer)
     return answers
-
-
-def write_answers(out: Path, answers: Sequence[Mapping[str, Any]]) -> None:
-    """Write the lines of ``answer_file`` as JSON Lines, all at once."""
-    with atomic_file(out) as file:
-        file.writelines(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
 
 
 def answer_file(
@@ -217,7 +211,7 @@ class PartialAnswers(Journal):
     def finish(self) -> list[dict[str, Any]]:
         """Write all answers in the order of their questions, delete the partial file and return the answers."""
         answers = [self.pieces[number] for number in sorted(self.pieces)]
-        write_answers(self._out, answers)
+        write_json_lines(self._out, answers)
         self.close()
         if not remove(self.path):
             console.warn(f"{self._out} is written, but {self.path} could not be deleted")

@@ -6,12 +6,13 @@ A streamed answer is a batch of one, so one answer and many are the same code.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from medqa_cli.answering.llamacpp_decode import RowState
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.model.devices import free_memory_bytes
@@ -19,25 +20,6 @@ from medqa_cli.model.devices import free_memory_bytes
 MOST_ROWS = 64  # more gain little: docs/experiments.md
 SPARE = 128  # tokens by which a cache grows at a time
 _SHARE_OF_MEMORY = 0.25  # of the free memory; the rest is for logits, copies and other programs
-
-
-class RowState(Protocol):
-    """One answer while it is made (``stopping.StoppingState``; evaluation has one that cuts nothing)."""
-
-    ids: list[int]
-    went_back: bool  # by its last token, to leave a loop: ``ids`` are shorter than they were
-
-    @property
-    def finish_reason(self) -> str | None:
-        """Why the row ended; None: it goes on."""
-
-    num_retries: int  # how often it went back
-
-    def biases(self, best: int) -> Mapping[int, float]:
-        """What is added to the scores of the next token, by id; minus infinity forbids it. ``best``: the likeliest."""
-
-    def add(self, token_id: int) -> None:
-        """Take the next token."""
 
 
 def decode_batch(
@@ -114,8 +96,7 @@ class _Batch:
         # (B, T) int64, 1 for a token, 0 for padding
         self._mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
         self._cache = make_cache(model)
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._accepted = inspect.signature(inner.forward).parameters.keys()
+        self._accepted = inspect.signature(without_adapter(model).forward).parameters.keys()
 
     def prefill(self) -> torch.Tensor:
         """Read the prompts; return ``(B, V)`` logits of the next token."""
@@ -251,10 +232,14 @@ def _with_room(block: torch.Tensor | None, kept: torch.Tensor, length: int, new:
     return grown
 
 
+def without_adapter(model: Any) -> Any:
+    """Return the model of Transformers inside one of PEFT; any other as it is."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def make_cache(model: Any) -> Any:
     """Return an empty cache for a model; layers other than plain attention keep Transformers' kind."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    cache = DynamicCache(config=inner.config)
+    cache = DynamicCache(config=without_adapter(model).config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 

@@ -197,25 +197,19 @@ def prompt_questions(
     if not all(asked):
         raise EMPTY
     encoder = answerer.encoder
-    prompts = encode_asked(encoder, asked, passages, given)
     stop_ids = frozenset(encoder.contract.stop_token_ids)
-    counts = [len(shown) for shown in passages] or [0] * len(prompts)
-    limits = [
-        max_answer_tokens(answerer, len(prompt), config.max_new_tokens, count)
-        for prompt, count in zip(prompts, counts, strict=True)
-    ]
-    prompted = [
-        Prompted(question, prompt, make_state(encoder.decode_answer, stop_ids, limit, config.loop_retries))
-        for question, prompt, limit in zip(asked, prompts, limits, strict=True)
-    ]
-    for each, count in zip(prompted, counts, strict=True):
+    prompts = encode_asked(encoder, asked, passages, given)
+    prompted = []
+    for question, ids, shown, before in zip(
+        asked, prompts, passages or [()] * len(asked), given or [NOTHING] * len(asked), strict=True
+    ):
+        limit = max_answer_tokens(answerer, len(ids), config.max_new_tokens, len(shown))
+        state = make_state(encoder.decode_answer, stop_ids, limit, config.loop_retries)
         # --sources may give more than the model was trained with.
-        each.state.num_sources = max(encoder.contract.text.sources, count)
-    for each, of_question in zip(prompted, given, strict=False):
-        each.given = of_question
-    for each, shown in zip(prompted, passages, strict=False):
+        state.num_sources = max(encoder.contract.text.sources, len(shown))
         if any(passage.answers for passage in shown):
-            each.state.forbid(encoder.decline_token_id)
+            state.forbid(encoder.decline_token_id)
+        prompted.append(Prompted(question, ids, state, given=before))
     return prompted
 
 

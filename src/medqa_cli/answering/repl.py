@@ -4,7 +4,6 @@ The history is kept in memory; only ``/save`` writes it.
 """
 
 import contextlib
-import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ from typing import Any
 
 from medqa_cli import console
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.files import atomic_file
+from medqa_cli.files import write_json_lines
 from medqa_cli.prompt.given import Given, Turn
+from medqa_cli.prompt.text import PromptText
 
 HELP = """\
 Type a question. Each one stands alone unless /follow is on, as it is for a model that learned conversations.
@@ -33,14 +33,13 @@ class Conversation:
     """A conversation: what its caller supplies, and the answers so far.
 
     ``answer``: answers a question with what is given, shows the answer and returns the object of ``ask --json``;
-    ``knows_turns``, ``knows_context``: tell whether the model learned conversations, or contexts; ``show_sources``:
-    shows reference answers; ``use_model`` and ``change``: switch to another model or setting and return a note about
-    it. ``begins``: the number of the first answer that the next question may follow.
+    ``prompt``: tells how the present model is asked; ``show_sources``: shows reference answers; ``use_model`` and
+    ``change``: switch to another model or setting and return a note about it. ``begins``: the number of the first
+    answer that the next question may follow.
     """
 
     answer: Callable[[str, Given], dict[str, Any]]
-    knows_turns: Callable[[], bool]
-    knows_context: Callable[[], bool]
+    prompt: Callable[[], PromptText]
     show_sources: Callable[[str, int], None]
     use_model: Callable[[str], str]
     change: Callable[[str, str], str]
@@ -95,13 +94,13 @@ class Conversation:
         elif name == "/follow":
             self.follows = not self.follows
             warning = "on: the model was trained on single questions, so answers may get worse"
-            is_on = "on: earlier questions and answers stand before the next one" if self.knows_turns() else warning
+            is_on = "on: earlier questions and answers stand before the next one" if self.prompt().earlier else warning
             console.note(f"/follow is {is_on if self.follows else 'off'}")
         elif name == "/new":
             self.begins = len(self.said)
             console.note("the next question stands alone")
         elif name == "/context":
-            if rest and not self.knows_context():
+            if rest and not self.prompt().context:
                 raise InputError("this model was trained without contexts", "write it into the question")
             self.context = rest
             console.note("the context stands before the next questions" if rest else "no context")
@@ -135,6 +134,5 @@ class Conversation:
         path = Path(names[0]).expanduser()
         if path.exists():
             raise InputError(f"{path} is already there", "name another file")
-        with atomic_file(path) as file:
-            file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in self.said)
+        write_json_lines(path, self.said)
         console.note(f"wrote {len(self.said)} answers to {path}")

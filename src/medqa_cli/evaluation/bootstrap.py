@@ -23,7 +23,7 @@ FloatArray = npt.NDArray[np.float64]
 # From sums over questions, (draws, parts), to the figure of each draw, (draws,).
 Reduce = Callable[[FloatArray], FloatArray]
 # A two-sided test at 5 % finds a difference of this many standard errors in 80 % of samples: 1.96 + 0.84.
-_POWER_80 = 2.8
+POWER_80 = 2.8
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Resampled:
 
         NaN where a single cluster decides the figure.
         """
-        return math.nan if self.num_clusters < 2 else _POWER_80 * float(np.nanstd(self.draws))
+        return math.nan if self.num_clusters < 2 else POWER_80 * float(np.nanstd(self.draws))
 
 
 class ClusterBootstrap:
@@ -98,6 +98,10 @@ class ClusterBootstrap:
         value = float(reduce(sums.sum(axis=0, keepdims=True))[0])
         return Resampled(value, reduce(self._weights @ sums), int((sums != 0).any(axis=1).sum()))
 
+    def mean(self, values: Sequence[float]) -> Resampled:
+        """Compute the mean of a value of each question."""
+        return self.figure(np.array([[value, 1.0] for value in values]), ratio_of_sums)
+
 
 def better_of(difference: Estimate, *, lower_is_better: bool) -> bool | None:
     """Say whether the first of two models is better; None where the interval holds 0 or is NaN."""
@@ -108,10 +112,17 @@ def better_of(difference: Estimate, *, lower_is_better: bool) -> bool | None:
 
 def as_json(estimate: Estimate) -> Mapping[str, object]:
     """Return the form that ``results.json`` uses: null for both ends where there is no interval."""
-    return {"value": estimate.value, "ci95": [number_or_none(estimate.low), number_or_none(estimate.high)]}
+    return {"value": estimate.value, "ci95": [_number_or_none(estimate.low), _number_or_none(estimate.high)]}
 
 
-def number_or_none(number: float) -> float | None:
+def difference_as_json(difference: Resampled, *, lower_is_better: bool | None) -> dict[str, Any]:
+    """Return the form of a paired difference in ``results.json``; ``lower_is_better``: None where neither way is."""
+    estimate = difference.estimate()
+    better = None if lower_is_better is None else better_of(estimate, lower_is_better=lower_is_better)
+    return {**as_json(estimate), "better": better, "detectable": _number_or_none(difference.detectable())}
+
+
+def _number_or_none(number: float) -> float | None:
     """Return a number as JSON can hold it: None for NaN."""
     return None if math.isnan(number) else number
 
@@ -120,6 +131,30 @@ def with_interval(figure: Mapping[str, Any], form: str) -> str:
     """Return a figure of ``results.json`` in a number format: ``0.30 [0.20, 0.40]``, or its value alone."""
     value, low, high = ("" if number is None else f"{number:{form}}" for number in (figure["value"], *figure["ci95"]))
     return f"{value} [{low}, {high}]" if low else value
+
+
+def percent(figure: Mapping[str, Any], sign: str = "") -> str:
+    """Return a share, or a difference of shares, with its interval if it has one: ``61 % [48, 73]``."""
+    value, low, high = (
+        None if number is None else f"{100 * number:{sign}.0f}" for number in (figure["value"], *figure["ci95"])
+    )
+    return f"{value} %" if low is None else f"{value} % [{low}, {high}]"
+
+
+def score_interval(value: float, size: float, quantile: float) -> tuple[float, float]:
+    """Return Wilson's interval for a share (1927, "Probable inference", without continuity correction).
+
+    It has a width where the share is 0 or 1, which a bootstrap has not.
+
+    Args:
+        value: the share, from 0 to 1.
+        size: of how many independent questions.
+        quantile: how many standard errors it reaches to each side.
+    """
+    square = quantile**2 / size
+    middle = (value + square / 2) / (1 + square)
+    reach = quantile / (1 + square) * math.sqrt(value * (1 - value) / size + square / (4 * size))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def ratio_of_sums(sums: FloatArray) -> FloatArray:

@@ -31,6 +31,10 @@ _BASELINES = {
     BM25_PASSAGE: "a copy of the first source of a plain text search",
 }
 _COPIES = {"against_copy": FIRST_PASSAGE, "against_bm25": BM25_PASSAGE}
+LIKELIHOOD_IN_WORDS = (
+    "Likelihood is how strongly a model expects the reference answers, token by token, before it writes anything; "
+    "a lower loss is better, and it does not tell what the model would write itself"
+)
 FEW_QUESTIONS, FEW_TOPICS = 100, 30
 # What a comparison shows. likelier: better only in likelihood; partly: better than each baseline, not in each figure.
 Shown = Literal["better", "partly", "likelier", "mixed", "worse", "same", "unknown"]
@@ -53,14 +57,6 @@ def heading(results: Mapping[str, Any]) -> str:
     """Return what the five lines answer."""
     model = tuned_model(results)
     return f"Is the tuned model{'' if model is None else f' ({model})'} better, and can I use it?"
-
-
-def likelihood_in_words() -> str:
-    """Explain likelihood in one sentence."""
-    return (
-        "Likelihood is how strongly a model expects the reference answers, token by token, before it writes anything; "
-        "a lower loss is better, and it does not tell what the model would write itself"
-    )
 
 
 def why_not_held_out(results: Mapping[str, Any]) -> str:

@@ -8,18 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medqa_cli.evaluation import comparison
 from medqa_cli.evaluation.arms import ABSENT, OPEN_BOOK
-from medqa_cli.evaluation.comparison import (
-    Comparison,
-    against_base,
-    against_copies,
-    is_few,
-    joined,
-    only_one,
-    tuned_model,
-    why_not_held_out,
-)
+from medqa_cli.evaluation.bootstrap import percent
+from medqa_cli.evaluation.comparison import joined, only_one
 from medqa_cli.evaluation.memorization.section import extracted
+from medqa_cli.spelling import with_noun
 
 LEAST_FINISHED, MOST_LOOPS = 0.95, 0.02
 # Of the questions that no source answers, and how many of them must be left to the model to say so.
@@ -35,7 +29,6 @@ class Line:
     command: str = ""
 
 
-@dataclass(frozen=True)
 class _Evidence:
     """What the lines rest on.
 
@@ -44,16 +37,15 @@ class _Evidence:
     said of the model's present answers; ``preferred``: how often they preferred it to its base.
     """
 
-    results: Mapping[str, Any]
-    model: str | None
-    leak: str
-    base: Comparison
-    copies: Comparison
-    is_whole: bool | None
-    memory: list[str] | None
-    review: Mapping[str, Any] | None
-    judged: Mapping[str, Any] | None
-    preferred: Mapping[str, Any] | None
+    def __init__(self, results: Mapping[str, Any], review: Mapping[str, Any] | None) -> None:
+        self.results, self.review = results, review
+        self.model = model = comparison.tuned_model(results)
+        self.leak = comparison.why_not_held_out(results)
+        self.base = comparison.against_base(results, model, self.leak)
+        self.copies = comparison.against_copies(results, model, self.leak)
+        self.is_whole, self.endings = _endings(results, model)
+        self.memory = None if model is None else extracted(model, results.get("memorization", {}))
+        self.judged, self.preferred = _of_raters(model, review)
 
     @property
     def has_both(self) -> bool:
@@ -69,7 +61,7 @@ class _Evidence:
     def could_ask_more(self) -> bool:
         """Whether few questions were asked because of ``--limit``, which a small split does not reach."""
         limit = self.results["settings"].get("limit")
-        return is_few(self.results) and bool(limit) and self.results["questions"] >= limit
+        return comparison.is_few(self.results) and bool(limit) and self.results["questions"] >= limit
 
     @property
     def failed(self) -> list[str]:
@@ -96,37 +88,14 @@ def conclude(results: Mapping[str, Any], review: Mapping[str, Any] | None = None
         results: the content of ``results.json``.
         review: that of ``review/results.json``, with ``current``; None: nobody has judged the answers.
     """
-    model = tuned_model(results)
-    leak = why_not_held_out(results)
-    judged, preferred = _of_raters(model, review)
-    is_whole, endings = _endings(results, model)
-    evidence = _Evidence(
-        results,
-        model,
-        leak,
-        against_base(results, model, leak),
-        against_copies(results, model, leak),
-        is_whole,
-        None if model is None else extracted(model, results.get("memorization", {})),
-        review,
-        judged,
-        preferred,
-    )
+    evidence = _Evidence(results, review)
     return [
         Line("Better than the untuned model?", evidence.base.said),
         Line("Better than copying an answer?", evidence.copies.said),
-        Line("Do its answers end properly?", endings),
+        Line("Do its answers end properly?", evidence.endings),
         Line("Can I use it?", _can_be_used(evidence)),
         _next_step(evidence),
     ]
-
-
-def percent(figure: Mapping[str, Any], sign: str = "") -> str:
-    """Return a share, or a difference of shares, with its interval if it has one: ``61 % [48, 73]``."""
-    value, low, high = (
-        None if number is None else f"{100 * number:{sign}.0f}" for number in (figure["value"], *figure["ci95"])
-    )
-    return f"{value} %" if low is None else f"{value} % [{low}, {high}]"
 
 
 def _endings(results: Mapping[str, Any], model: str | None) -> tuple[bool | None, str]:
@@ -201,8 +170,8 @@ def _can_be_used(evidence: _Evidence) -> str:
     else:
         said = "Only where somebody who can judge it reads each answer before a patient does."
     if evidence.review is not None and evidence.judged is not None:
-        raters = len(evidence.review["raters"])
-        said += f" {raters} rater{'' if raters == 1 else 's'} judged {evidence.review['questions']} questions"
+        raters = with_noun(len(evidence.review["raters"]), "rater")
+        said += f" {raters} judged {evidence.review['questions']} questions"
         if (rate := evidence.preferred) is not None:
             shown = {True: "it is preferred", False: "the untuned model is preferred", None: "no preference is shown"}
             said += f": its answers were the better ones in {percent(rate)} ({shown[rate['better']]})"

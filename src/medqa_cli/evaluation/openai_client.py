@@ -65,7 +65,7 @@ def connect(named: str, system: str | None) -> ServedModel:
         )
     if not model:
         try:
-            model = Calls().post(f"{url}/models", None, os.environ.get(KEY_VARIABLE))["data"][0]["id"]
+            model = Calls().post(f"{url}/models", None)["data"][0]["id"]
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(f"{url}/models lists no model", f"name one: {PREFIX}{url}#MODEL") from error
         if not isinstance(model, str) or not model.isprintable():
@@ -119,7 +119,7 @@ def _ask(served: ServedModel, config: GenerateConfig, calls: Calls, asked: tuple
         "temperature": 0,
         "max_tokens": config.max_new_tokens,
     }
-    answer = calls.post(f"{served.url}/chat/completions", body, os.environ.get(KEY_VARIABLE))
+    answer = calls.post(f"{served.url}/chat/completions", body)
     try:
         choice = answer["choices"][0]
         text, tokens = choice["message"]["content"], (answer.get("usage") or {}).get("completion_tokens")
@@ -172,27 +172,24 @@ class Calls:
             for open_socket in self._sockets:
                 _cut(open_socket)
 
-    def post(self, url: str, body: dict[str, Any] | None, key: str | None) -> Any:
+    def post(self, url: str, body: dict[str, Any] | None) -> Any:
         """Send a request and return the JSON of the answer.
 
         Args:
             url: http or https.
             body: None: a GET.
-            key: for the ``Authorization`` header; it is not sent after a redirect.
 
         Raises:
             InputError: the answer is missing, late, too large or not JSON.
         """
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-        if key:
-            request.add_unredirected_header("Authorization", f"Bearer {key}")
+        if key := os.environ.get(KEY_VARIABLE):
+            request.add_unredirected_header("Authorization", f"Bearer {key}")  # not after a redirect
         watch = _Watch()
         try:
             with watch:
-                opener = urllib.request.build_opener(
-                    _Http(self, watch), _Https(self, watch), _SameAddress(urlsplit(url).netloc)
-                )
+                opener = urllib.request.build_opener(_Handler(self, watch), _SameAddress(urlsplit(url).netloc))
                 with opener.open(request, timeout=SECONDS_TO_BEGIN) as response:
                     content = response.read(LARGEST_BODY + 1)
                     if len(content) > LARGEST_BODY:
@@ -284,30 +281,20 @@ class _SecureConnection(http.client.HTTPSConnection, _Connection):
     waits_by_itself = False
 
 
-class _Http(urllib.request.HTTPHandler):
+class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Makes connections that are ended when they take too long."""
+
     def __init__(self, calls: Calls, watch: _Watch) -> None:
         super().__init__()
-        self._connection = _watched(_Connection, calls, watch)
+        self._calls, self._watch = calls, watch
 
     def http_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(self._connection, req)
-
-
-class _Https(urllib.request.HTTPSHandler):
-    def __init__(self, calls: Calls, watch: _Watch) -> None:
-        super().__init__()
-        self._connection = _watched(_SecureConnection, calls, watch)
+        return self.do_open(partial(self._connection, _Connection), req)
 
     def https_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(self._connection, req)
+        return self.do_open(partial(self._connection, _SecureConnection), req)
 
-
-def _watched(kind: type[_Connection], calls: Calls, watch: _Watch) -> Any:
-    """Return a factory of connections that are ended when they take too long."""
-
-    def connection(host: str, **options: Any) -> _Connection:
+    def _connection(self, kind: type[_Connection], host: str, **options: Any) -> _Connection:
         made = kind(host, **options)
-        made.calls, made.watch = calls, watch
+        made.calls, made.watch = self._calls, self._watch
         return made
-
-    return connection

@@ -11,22 +11,12 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from medqa_cli import console
+from medqa_cli.evaluation import comparison, report
 from medqa_cli.evaluation.arms import ABSENT, ARMS, OPEN_BOOK, WRONG_TOPIC
-from medqa_cli.evaluation.bootstrap import with_interval
-from medqa_cli.evaluation.comparison import heading, likelihood_in_words, only_one
-from medqa_cli.evaluation.conclusion import conclude, percent
+from medqa_cli.evaluation.bootstrap import percent, with_interval
+from medqa_cli.evaluation.conclusion import conclude
 from medqa_cli.evaluation.metrics import in_group, metric, repeats_itself
 from medqa_cli.evaluation.overlap import rouge
-from medqa_cli.evaluation.report import (
-    NOTHING_STRIPPED,
-    baseline_sentences,
-    copy_sentences,
-    engine_sentences,
-    memorization_sentences,
-    nothing_stripped,
-    power_sentences,
-    verdict,
-)
 from medqa_cli.evaluation.samples import GREEDY, Sample
 from medqa_cli.resources import template_environment
 from medqa_cli.spelling import with_noun
@@ -62,27 +52,20 @@ def make_page(
         lambda value: console.printable(value) if type(value) is str else value, autoescape=True
     )
     environment.globals |= {
-        "baseline_sentences": baseline_sentences,
-        "engine_sentences": engine_sentences,
-        "copy_sentences": copy_sentences,
-        "with_noun": with_noun,
-        "memorization_sentences": memorization_sentences,
-        "power_sentences": power_sentences,
-        "likelihood_in_words": likelihood_in_words,
-        "verdict_first": _verdict_first,
-        "hidden": in_group("stripped") if nothing_stripped(results) else (),
-        "nothing_stripped": NOTHING_STRIPPED,
-        "only_one": only_one,
+        "comparison": comparison,
+        "hidden": in_group("stripped") if report.nothing_stripped(results) else (),
         "panels_of": _panels,
         "percent": percent,
+        "report": report,
         "rows_of": _rows,
-        "verdict": verdict,
+        "verdict_first": _verdict_first,
         "with_interval": with_interval,
+        "with_noun": with_noun,
     }
     return environment.get_template("report.html.j2").render(
         results=results,
         review=review,
-        heading=heading(results),
+        heading=comparison.heading(results),
         lines=conclude(results, review),
         ways=_with_sources(results),
         models=", ".join(name for name in samples if not name.endswith((GREEDY, *ARMS))),

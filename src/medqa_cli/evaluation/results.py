@@ -13,7 +13,7 @@ from typing import Any
 from medqa_cli.config.schema import EvalConfig
 from medqa_cli.evaluation.arms import ARMS, BM25_PASSAGE, FIRST_PASSAGE, OPEN_BOOK
 from medqa_cli.evaluation.baselines import REFERENCE, TRIVIAL, length_baselines
-from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json, better_of, number_or_none
+from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json, difference_as_json
 from medqa_cli.evaluation.metrics import confusion_parts, in_group, metric, text_metrics
 from medqa_cli.evaluation.overlap import overlap_settings
 from medqa_cli.evaluation.page import make_page
@@ -185,10 +185,7 @@ def _against_copies(
 
 
 def _difference(name: str, difference: Resampled) -> dict[str, Any]:
-    lower_is_better = metric(name).lower_is_better
-    estimate = difference.estimate()
-    better = None if lower_is_better is None else better_of(estimate, lower_is_better=lower_is_better)
-    return {**as_json(estimate), "better": better, "detectable": number_or_none(difference.detectable())}
+    return difference_as_json(difference, lower_is_better=metric(name).lower_is_better)
 
 
 def _as_json(figures: Mapping[str, Resampled]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from medqa_cli.data.normalize import normalize
 from medqa_cli.data.topics.question_types import OTHER, recognize
 from medqa_cli.data.topics.topics import topic_names
 from medqa_cli.errors import InputError
-from medqa_cli.files import atomic_file, require_file
+from medqa_cli.files import require_file, write_json_lines
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
 from medqa_cli.prompt.given import Given
 
@@ -256,14 +256,12 @@ def digest_of_answer(answer: str) -> str:
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
-    """Write one JSON object a line, whole or not at all."""
-    with atomic_file(path) as file:
-        for sample in samples:
-            values = asdict(sample)
-            for name in _GIVEN:
-                if not values[name]:
-                    del values[name]
-            file.write(json.dumps(values, ensure_ascii=False) + "\n")
+    """Write one JSON object a line, whole or not at all; what is given before a question only where there is any."""
+
+    def values_of(sample: Sample) -> dict[str, Any]:
+        return {name: value for name, value in asdict(sample).items() if value or name not in _GIVEN}
+
+    write_json_lines(path, map(values_of, samples))
 
 
 def read_samples(path: Path) -> dict[str, list[Sample]]:
@@ -376,6 +374,6 @@ _RULES: dict[str, _Rule] = {
     "context": _TEXT,
 }
 _LISTS = ("references", "sources", "gold", "cited", "earlier")
-_GIVEN = ("earlier", "context")  # written where there are any
+_GIVEN = ("earlier", "context")
 _REQUIRED = {field.name for field in fields(Sample) if field.default is MISSING}
 assert list(_RULES) == [field.name for field in fields(Sample)]

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Estimate, FloatArray, as_json, ratio_of_sums
-from medqa_cli.review.intervals import score_interval, t_quantile
+from medqa_cli.evaluation import bootstrap
+from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Estimate, FloatArray
+from medqa_cli.review.intervals import t_quantile
 
 # nominal: two values are the same or not; interval: the further apart, the worse (X better, equal, Y better).
 Level = Literal["nominal", "interval"]
@@ -45,25 +46,20 @@ def agreement(units: Sequence[Unit], level: Level, seed: int) -> dict[str, Any] 
         return None
     domain = sorted({value for unit in units for value in unit.values})
     counts = np.array([[unit.values.count(value) for value in domain] for unit in units], dtype=np.float64)
-    bootstrap = ClusterBootstrap([unit.topic for unit in units], _DRAWS, seed)
+    draws = ClusterBootstrap([unit.topic for unit in units], _DRAWS, seed)
     raters = counts.sum(axis=1)
     pairs = raters * (raters - 1) / 2
     agreeing: FloatArray = np.stack([(counts * (counts - 1)).sum(axis=1) / 2, pairs], axis=1)
-    raw = bootstrap.figure(agreeing, ratio_of_sums).estimate()
+    raw = draws.figure(agreeing, bootstrap.ratio_of_sums).estimate()
     if raw.value in (0.0, 1.0):  # the same in every draw
-        quantile = t_quantile(max(1, bootstrap.num_clusters - 1))
-        raw = Estimate(raw.value, *score_interval(raw.value, bootstrap.num_clusters, quantile))
-    found: dict[str, Any] = {
-        "units": len(units),
-        "pairs": int(pairs.sum()),
-        "raw": as_json(raw),
-        "alpha": None,
-    }
+        quantile = t_quantile(max(1, draws.num_clusters - 1))
+        raw = Estimate(raw.value, *bootstrap.score_interval(raw.value, draws.num_clusters, quantile))
+    found = {"units": len(units), "pairs": int(pairs.sum()), "raw": bootstrap.as_json(raw), "alpha": None}
     if len(domain) > 1:
         apart = np.subtract.outer(domain, domain)
         distances: FloatArray = (apart != 0).astype(np.float64) if level == "nominal" else apart**2
-        resampled = bootstrap.figure(coincidences(counts), lambda sums: alpha_of_sums(sums, distances))
-        found["alpha"] = {**as_json(resampled.estimate()), "value": alpha(units, level)}
+        resampled = draws.figure(coincidences(counts), lambda sums: alpha_of_sums(sums, distances))
+        found["alpha"] = {**bootstrap.as_json(resampled.estimate()), "value": alpha(units, level)}
     return found
 
 

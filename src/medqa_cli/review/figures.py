@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from medqa_cli.evaluation.bootstrap import score_interval
 from medqa_cli.evaluation.samples import topic_keys
 from medqa_cli.files import MODEL_NAMES
 from medqa_cli.review.agreement import Level, Unit, agreement
-from medqa_cli.review.intervals import Cell, Mean, mean_over_questions, score_interval, t_quantile
+from medqa_cli.review.intervals import Cell, Mean, mean_over_questions, t_quantile
 from medqa_cli.review.judgments import REFERENCE, Judgment
 
 WIN_RATE = "win_rate"

@@ -17,14 +17,12 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from medqa_cli.evaluation.bootstrap import FloatArray
+from medqa_cli.evaluation.bootstrap import POWER_80, FloatArray, score_interval
 
 _CONFIDENCE = 0.95
 # Of the variance of single judgments, the share that is the raters' before anything is known of them.
 _RATERS_SHARE = 0.01
 _NOTHING = 1e-12  # variances below are 0 and rounding
-# A two-sided test at 5 % finds a difference of this many standard errors in 80 % of samples: 1.96 + 0.84.
-_POWER_80 = 2.8
 _LARGEST_FREEDOM = 1e4
 _IndexArray = npt.NDArray[np.int64]
 
@@ -58,14 +56,14 @@ class Mean:
 
     def detectable(self) -> float:
         """Return the least true distance from a tie that a sample like this shows in 80 of 100 cases (test at 5 %)."""
-        return _POWER_80 * math.sqrt(self.topic_variance + self.rater_variance)
+        return POWER_80 * math.sqrt(self.topic_variance + self.rater_variance)
 
     def questions_to_settle(self, tie: float) -> int | None:
         """Return how many questions in all show a distance from ``tie`` like the one seen, in 80 of 100 cases.
 
         None: no number does with these raters, as they differ too much, or there is no distance.
         """
-        room = ((self.value - tie) / _POWER_80) ** 2 - self.rater_variance
+        room = ((self.value - tie) / POWER_80) ** 2 - self.rater_variance
         return math.ceil(self.num_questions * self.topic_variance / room) if room > _NOTHING else None
 
 
@@ -141,20 +139,6 @@ def _rater_part(topics: _IndexArray, raters: _IndexArray, weights: FloatArray, v
     total = float(weights @ (values - weights @ values) ** 2)
     between = ((num_raters - 1) * seen + _RATERS_SHARE * total) / num_raters
     return max(0.0, between) * float(shares @ shares)
-
-
-def score_interval(value: float, size: float, quantile: float) -> tuple[float, float]:
-    """Return Wilson's interval for a share.
-
-    Args:
-        value: the share, from 0 to 1.
-        size: of how many independent questions.
-        quantile: how many standard errors it reaches to each side.
-    """
-    square = quantile**2 / size
-    middle = (value + square / 2) / (1 + square)
-    reach = quantile / (1 + square) * math.sqrt(value * (1 - value) / size + square / (4 * size))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def t_quantile(freedom: float) -> float:

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
-from medqa_cli.evaluation.bootstrap import with_interval
-from medqa_cli.evaluation.conclusion import percent
+from medqa_cli.evaluation.bootstrap import percent, with_interval
 from medqa_cli.evaluation.metrics import STRIPPED
 from medqa_cli.review.figures import TIE, WIN_RATE
 from medqa_cli.review.judgments import NO_ANSWER, key_beside

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt.given import Given, Turn
 from medqa_cli.prompt.template import make_prompt_text
+from medqa_cli.prompt.text import EarlierText
 
 TEXT = make_prompt_text(PromptConfig(template="plain"))
 
@@ -59,8 +61,9 @@ def talk(*lines: str | type[BaseException], learned_turns: bool = False) -> tupl
     partner.learned_turns = learned_turns
     conversation = Conversation(
         partner.answer,
-        lambda: learned_turns,
-        lambda: learned_turns,
+        lambda: replace(
+            TEXT, earlier=EarlierText("", "", "", "", 1000) if learned_turns else None, context=learned_turns
+        ),
         partner.sources,
         partner.model,
         partner.change,

@@ -1,18 +1,16 @@
 """What is looked for in a tuned model, looked for, and counted: the section ``memorization`` of ``results.json``."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-import numpy as np
-
 from medqa_cli.config.schema import Config
 from medqa_cli.data.canaries import read_canaries
 from medqa_cli.data.dataset import QaRow, read_split
-from medqa_cli.evaluation.bootstrap import ClusterBootstrap, as_json, better_of, number_or_none, ratio_of_sums
+from medqa_cli.evaluation import bootstrap
+from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled
 from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases, identifier_cases
 from medqa_cli.evaluation.memorization.ranks import Likelihoods, encoded, exposure, rank, score_cases, verdict
 from medqa_cli.evaluation.memorization.section import HELD_OUT, TRAIN, sentences_on
@@ -149,30 +147,25 @@ class Search:
                     if case.field == name and case.copies
                 ]
                 if bits:
-                    bootstrap = ClusterBootstrap(
-                        [str(n) for n in range(len(bits))], config.eval.bootstrap_draws, config.seed
-                    )
-                    means.append(bootstrap.figure(np.array([[one, 1.0] for one in bits]), ratio_of_sums).estimate())
+                    clusters = [str(n) for n in range(len(bits))]
+                    draws = ClusterBootstrap(clusters, config.eval.bootstrap_draws, config.seed)
+                    means.append(draws.mean(bits).estimate())
             if means:
-                found["figures"][model]["exposure"] = as_json(max(means, key=lambda mean: mean.value))
+                found["figures"][model]["exposure"] = bootstrap.as_json(max(means, key=lambda mean: mean.value))
 
     def _add_rates(self, found: dict[str, Any], pairs: Iterable[tuple[str, str]], config: Config) -> None:
         rows = self.texts[TRAIN].rows
         if not rows:
             return
-        bootstrap = ClusterBootstrap(topic_keys(rows), config.eval.bootstrap_draws, config.seed)
-        rates = {}
+        draws = ClusterBootstrap(topic_keys(rows), config.eval.bootstrap_draws, config.seed)
+        rates: dict[str, Resampled] = {}
         for model, of_model in self.recited.items():
             hits = [one.is_memorized for one in of_model[TRAIN]]
             found["figures"][model]["memorized_rate"] = share(sum(hits), len(hits))
-            rates[model] = bootstrap.figure(np.array([[hit, 1.0] for hit in hits]), ratio_of_sums)
+            rates[model] = draws.mean(hits)
         for first, second in pairs:
-            difference = rates[first] - rates[second]
-            found["differences"].setdefault(f"{first}-{second}", {})["memorized_rate"] = {
-                **as_json(difference.estimate()),
-                "better": better_of(difference.estimate(), lower_is_better=True),
-                "detectable": number_or_none(difference.detectable()),
-            }
+            of_pair = found["differences"].setdefault(f"{first}-{second}", {})
+            of_pair["memorized_rate"] = bootstrap.difference_as_json(rates[first] - rates[second], lower_is_better=True)
 
 
 def prepare(config: Config, encoder: PromptEncoder, held_out: Sequence[QaRow], limit: int | None) -> Search | None:
@@ -213,18 +206,7 @@ def prepare(config: Config, encoder: PromptEncoder, held_out: Sequence[QaRow], l
 
 
 def share(count: int, whole: int) -> dict[str, Any]:
-    """Return a share with its 95 % interval, as ``results.json`` keeps figures.
-
-    The interval is Wilson's (1927, "Probable inference", without continuity correction): it has a width where the
-    count is 0, which a bootstrap has not.
-
-    Args:
-        count: how many.
-        whole: of how many, at least 1.
-    """
-    rate, spread = count / whole, _Z**2 / whole
-    middle = (rate + spread / 2) / (1 + spread)
-    half = _Z / (1 + spread) * math.sqrt(rate * (1 - rate) / whole + spread / (4 * whole))
+    """Return a share, of at least 1, with its 95 % interval (``score_interval``), as ``results.json`` keeps figures."""
+    low, high = bootstrap.score_interval(count / whole, whole, _Z)
     # At both ends exactly so, but for rounding.
-    low, high = 0.0 if count == 0 else middle - half, 1.0 if count == whole else middle + half
-    return {"value": rate, "ci95": [low, high]}
+    return {"value": count / whole, "ci95": [0.0 if count == 0 else low, 1.0 if count == whole else high]}

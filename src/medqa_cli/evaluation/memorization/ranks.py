@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli.answering.decode import make_cache
+from medqa_cli.answering.decode import make_cache, without_adapter
 from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case
 from medqa_cli.journal import SharedJournal
@@ -106,8 +106,7 @@ def score_cases(
 def _score(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> tuple[list[float], bool]:
     """Score texts that begin alike: what they share is read once, and its keys and values serve all of them."""
     model, device = loaded.model, loaded.device
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    takes_positions = "position_ids" in inspect.signature(inner.forward).parameters
+    takes_positions = "position_ids" in inspect.signature(without_adapter(model).forward).parameters
     # The last shared token is read with each text: it predicts the first that differs.
     start = max(0, _num_shared(texts) - 1)
 
