@@ -183,6 +183,16 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_text(text: str) -> str:
+    """Return the hex SHA-256 of a text, which may hold halves of characters."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def without_surrogates(text: str) -> str:
+    """Return a text with U+FFFD for halves of characters, which JSON can hold and neither a file nor a tokenizer."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def lack_of_room(folder: Path, needed_bytes: int, what: str) -> str | None:
     """Return the sentence that says so where a folder's file system has too little free room; None: it has enough.
 

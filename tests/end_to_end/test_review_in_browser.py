@@ -281,12 +281,12 @@ def test_tab_reaches_everything_and_says_what_it_is(browser: Chromium, review: t
     groups = [name for role, name in names if role == "group"]
     for side in ("Answer X", "Answer Y"):
         assert ("region", side) in names
-        assert [f"{side}: {criterion.text}" for criterion in key.criteria] == [
+        assert [f"{side}: {criterion.text}" for criterion in key.form.criteria] == [
             name for name in groups if name.startswith(side)
         ]
     assert "Which answer is better?" in groups
     assert ("radio", "X is better") in names
-    assert sum(own == ("radio", "Yes") for own in names) == 2 * len(key.criteria)
+    assert sum(own == ("radio", "Yes") for own in names) == 2 * len(key.form.criteria)
     assert ("textbox", "Remark (you need not fill it in)") in names
     assert any(role in ("progressbar", "ProgressIndicator", "progressIndicator") for role, _ in names), names
     unnamed = [node["role"]["value"] for node in tree if not node["ignored"] and is_unnamed_control(node)]

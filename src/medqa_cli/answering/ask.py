@@ -16,13 +16,12 @@ from medqa_cli.answering.open_book import Lookup, OpenBook
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.errors import MedqaError
-from medqa_cli.files import RunFolder, write_json_lines
+from medqa_cli.files import write_json_lines
 from medqa_cli.prompt.given import Given
 from medqa_cli.prompt.text import PromptText
 
 if TYPE_CHECKING:
     from medqa_cli.answering.batch import LookUp
-    from medqa_cli.answering.engines import Answerer
     from medqa_cli.answering.question_files import AskedRow
 
 NOTHING_CLOSE = "nothing close in the training rows or documents: no reference answer to check this answer against"
@@ -37,8 +36,8 @@ class AskOptions:
 
     ``sources``: for a model with sources in its prompt how many, for another one how many reference answers are shown;
     None: as it was trained, and none shown. ``also_model``: the model answers too where a row asks the same;
-    ``anyway``: it answers where nothing is near, or nothing near
-    asks the same. ``context``: what stands before each question, for a model that learned contexts.
+    ``anyway``: it answers where nothing is near, or nothing near asks the same. ``context``: what stands before each
+    question, for a model that learned contexts.
     """
 
     sources: int | None = None
@@ -59,13 +58,9 @@ class AskOptions:
 
 
 def ask_one(config: Config, choice: str, question: str, options: AskOptions) -> None:
-    """Answer one question: streamed to stdout, or one JSON object.
+    """Answer one question, streamed to stdout, or as one JSON object.
 
-    Args:
-        config: the run, its data, and how answers are generated.
-        choice: the model; it is not loaded where the data settles the question.
-        question: plain text.
-        options: what is shown beside the answer.
+    The model is not loaded where the data settles the question.
 
     Raises:
         InputError: the question, the model or the data are not usable.
@@ -183,7 +178,7 @@ def _answers_of_model(
     for row in rows:
         generate.asked_of(answerer.encoder.contract.text, row.question, Given(context=row.context))
     console.doing("answering ...")
-    weights = RunFolder(Path(config.run_dir)).folder_of(choice)
+    weights = config.run.folder_of(choice)
 
     def with_passages(question: str) -> tuple[Lookup, bool]:
         lookup, settled = look_up(question)
@@ -238,7 +233,7 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
 
 
 def _answer_and_show(
-    load: Callable[[], Answerer],
+    load: Callable[[], engines.Answerer],
     question: str,
     given: Given,
     settings: GenerateConfig,

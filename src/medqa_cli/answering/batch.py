@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medqa_cli import console
 from medqa_cli.answering import engines, generate, open_book
@@ -20,9 +20,6 @@ from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.files import write_json_lines
 from medqa_cli.journal import Journal, fingerprint, read_journal
 from medqa_cli.leftovers import remove, sweep
-
-if TYPE_CHECKING:
-    from medqa_cli.answering.engines import Answerer
 
 _KEYS = {*generate.KEYS, "error"}
 
@@ -51,7 +48,7 @@ def answers_of_the_data(rows: Sequence[AskedRow], look_up: LookUp) -> list[dict[
 
 
 def answer_file(
-    answerer: Answerer,
+    answerer: engines.Answerer,
     rows: Sequence[AskedRow],
     config: GenerateConfig,
     out: Path | None,
@@ -96,7 +93,7 @@ def answer_file(
 
 
 def _answer_missing(
-    answerer: Answerer,
+    answerer: engines.Answerer,
     rows: Sequence[AskedRow],
     config: GenerateConfig,
     look_up: LookUp,
@@ -122,18 +119,15 @@ def _answer_missing(
                 given=[rows[number].given for number in numbers],
                 on_finished=lambda _, counter=counter: bar.update(next(counter)),  # type: ignore[misc]
             )
-            keep(
-                {
-                    number: _line(
-                        rows[number], generate.as_json(answer, answerer, lookups[number], beside(answer.question))
-                    )
-                    for number, answer in zip(numbers, answers, strict=True)
-                }
-            )
+            objects = [
+                generate.as_json(answer, answerer, lookups[number], beside(answer.question))
+                for number, answer in zip(numbers, answers, strict=True)
+            ]
+            keep({number: _line(rows[number], one) for number, one in zip(numbers, objects, strict=True)})
 
 
 def _look_up_rows(
-    answerer: Answerer, rows: Sequence[AskedRow], config: GenerateConfig, look_up: LookUp
+    answerer: engines.Answerer, rows: Sequence[AskedRow], config: GenerateConfig, look_up: LookUp
 ) -> tuple[dict[int, Lookup], dict[int, int], Answers]:
     """Ask the data before the model.
 
@@ -242,7 +236,7 @@ def _partial_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial")
 
 
-def identity_of(answerer: Answerer, choice: str, weights: Path) -> dict[str, Any]:
+def identity_of(answerer: engines.Answerer, choice: str, weights: Path) -> dict[str, Any]:
     """Return what identifies a model: names, template, and size and time of its weight files."""
     identity: dict[str, Any] = {"model": choice, **engines.identity(answerer)}
     identity["prompt"] = repr(answerer.encoder.contract)

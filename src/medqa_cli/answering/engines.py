@@ -8,13 +8,11 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medqa_cli import console
 from medqa_cli.answering.llamacpp_decode import Rows, RowState
 from medqa_cli.config.schema import Config, GenerateConfig
-from medqa_cli.files import RunFolder
 from medqa_cli.model.gguf_model import OF_RUN, LlamaModel, llama_file, llama_model
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ def load_answerer(config: Config, choice: str, *, batches: bool = False, num_que
         if found is None:
             from medqa_cli.model.load import load_model
 
-            return load_model(choice, RunFolder(Path(config.run_dir)), config.model, config.prompt, batches=batches)
+            return load_model(choice, config.run, config.model, config.prompt, batches=batches)
     if choice in ("adapter", OF_RUN):
         difference = ""
         if found.cost:

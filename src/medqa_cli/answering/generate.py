@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medqa_cli.answering import engines
 from medqa_cli.answering.emergencies import emergency_notices, with_language_note
@@ -18,9 +18,6 @@ from medqa_cli.errors import InputError
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.given import NOTHING, Given, Turn, without_marks
 from medqa_cli.prompt.text import PromptText
-
-if TYPE_CHECKING:
-    from medqa_cli.answering.engines import Answerer
 
 NOTICE = (
     "This answer was written by a language model and may be wrong. It is not medical advice: ask a clinician. "
@@ -107,7 +104,7 @@ def tidy(question: str) -> str:
 
 
 def answer_question(
-    answerer: Answerer,
+    answerer: engines.Answerer,
     question: str,
     config: GenerateConfig,
     *,
@@ -115,24 +112,12 @@ def answer_question(
     given: Given = NOTHING,
     write: Callable[[str], None] | None = None,
 ) -> Answer:
-    """Answer one question.
-
-    Args:
-        answerer: model and prompt contract.
-        question: plain text; control tokens in it stay text.
-        config: decoding.
-        passages: what stands before the question, as it is shown there.
-        given: the earlier turns and the context; turns without room are left out.
-        write: gets pieces of the answer while it is generated; together they are its text. None: no streaming.
-
-    Raises:
-        InputError: the question is empty, or prompt and answer cannot fit the model's context.
-    """
+    """Answer one question, as ``answer_questions`` does; control tokens in it stay text."""
     return answer_questions(answerer, [question], config, passages=[passages], given=[given], write=write)[0]
 
 
 def answer_questions(
-    answerer: Answerer,
+    answerer: engines.Answerer,
     questions: Sequence[str],
     config: GenerateConfig,
     *,
@@ -148,8 +133,8 @@ def answer_questions(
         questions: plain texts.
         config: decoding.
         passages: what stands before each of them; empty: nothing before any.
-        given: likewise earlier turns and contexts.
-        write: as of ``answer_question``; for a single question only.
+        given: likewise earlier turns and contexts; turns without room are left out.
+        write: gets pieces of the answer to a single question while it is generated; together they are its text.
         on_finished: called with the number of an answer when it has ended.
 
     Raises:
@@ -173,7 +158,7 @@ def answer_questions(
 
 
 def prompt_questions(
-    answerer: Answerer,
+    answerer: engines.Answerer,
     questions: Sequence[str],
     config: GenerateConfig,
     passages: Sequence[Sequence[Passage]] = (),
@@ -260,7 +245,7 @@ def tidy_given(given: Given) -> Given:
 
 
 def as_json(
-    answer: Answer, answerer: Answerer, lookup: Lookup | None = None, beside: Sequence[Passage] = ()
+    answer: Answer, answerer: engines.Answerer, lookup: Lookup | None = None, beside: Sequence[Passage] = ()
 ) -> dict[str, Any]:
     """Return the object that ``ask --json`` prints.
 
@@ -297,7 +282,7 @@ def as_json(
     }
 
 
-def max_answer_tokens(answerer: Answerer, prompt_tokens: int, max_new_tokens: int, num_sources: int = 0) -> int:
+def max_answer_tokens(answerer: engines.Answerer, prompt_tokens: int, max_new_tokens: int, num_sources: int = 0) -> int:
     """Return how many tokens an answer may have.
 
     Raises:

@@ -67,12 +67,11 @@ class Rows:
 
     Args:
         context: its number of sequences is that of the rows at one time.
-        rng: of sampled tokens.
     """
 
-    def __init__(self, context: Context, rng: np.random.Generator | None = None) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._rng = rng or np.random.default_rng()
+        self._rng = np.random.default_rng()
         self._rows: list[_Row] = []
         self._free = list(range(context.num_sequences))
 

@@ -24,7 +24,7 @@ from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.data.topics.medical_terms import compared
 from medqa_cli.data.topics.question_types import OTHER, QuestionType, recognize
 from medqa_cli.data.topics.topics import first_names
-from medqa_cli.files import RunFolder, sha256_of_file
+from medqa_cli.files import sha256_of_file
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.given import NOTHING, Given, cited
@@ -202,7 +202,7 @@ class OpenBook:
         Raises:
             InputError: the data or the contract cannot be read.
         """
-        run = RunFolder(Path(config.run_dir))
+        run = config.run
         folders = [run.folder_of(choice), run.adapter_dir]
         contracts = [PromptContract.load(folder) for folder in folders if (folder / PROMPT_FILE_NAME).is_file()]
         trained_with = contracts[0].text.sources if contracts else config.prompt.sources

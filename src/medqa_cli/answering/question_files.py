@@ -20,7 +20,7 @@ from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.rows import ColumnNames, Columns, TableFile, UnreadRow
 from medqa_cli.data.reading.tables import open_cells
 from medqa_cli.errors import InputError
-from medqa_cli.files import odd_kind
+from medqa_cli.files import odd_kind, without_surrogates
 from medqa_cli.prompt.given import Given
 
 STANDARD_INPUT = "-"
@@ -102,7 +102,7 @@ def _json_rows(text: str, name: str, wanted: ColumnNames) -> Iterator[AskedRow]:
             continue
         location = f"{name}:{number}"
         try:
-            value = _without_surrogates(json.loads(line))
+            value = _whole(json.loads(line))
         except (ValueError, RecursionError) as error:
             raise InputError(f"{location}: no valid JSON: {error}", "each line is one object") from error
         if isinstance(value, str):
@@ -113,14 +113,14 @@ def _json_rows(text: str, name: str, wanted: ColumnNames) -> Iterator[AskedRow]:
         yield _asked(value, find_columns(wanted, list(value), location), location)
 
 
-def _without_surrogates(value: Any) -> Any:
-    """Return a value of JSON with U+FFFD for halves of surrogate pairs, which are no characters."""
+def _whole(value: Any) -> Any:
+    """Return a value of JSON with U+FFFD for halves of characters in all of its texts."""
     if isinstance(value, str):
-        return value.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
+        return without_surrogates(value)
     if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
+        return [_whole(item) for item in value]
     if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+        return {_whole(key): _whole(item) for key, item in value.items()}
     return value
 
 

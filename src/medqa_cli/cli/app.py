@@ -168,7 +168,7 @@ def _root(
 def load_for_run(config: Path | None, overrides: list[str] | None) -> Loaded:
     """Load the config; without one, that of the run in ``run_dir``, so that its model is used as it was trained."""
     loaded = load(config, overrides or ())
-    recorded = run_folder(loaded.config).config_path
+    recorded = loaded.config.run.config_path
     if loaded.path is None and recorded.is_file():
         return load(recorded, overrides or ())
     return loaded
@@ -176,7 +176,7 @@ def load_for_run(config: Path | None, overrides: list[str] | None) -> Loaded:
 
 def clear_leftovers(settings: Config) -> None:
     """Remove what killed runs left beside the data and in the run's folders; name what is still there."""
-    run, data_dir = run_folder(settings), Path(settings.data.dir)
+    run, data_dir = settings.run, Path(settings.data.dir)
     sweep(Path(os.path.realpath(data_dir)))
     still_there = [path for folder in (run.path, run.eval_dir, run.gguf_dir) for path in sweep_folder(folder)]
     still_there += old_scratch_folders(_OLD_SECONDS)
@@ -185,11 +185,6 @@ def clear_leftovers(settings: Config) -> None:
             f"left by a killed run, or in use by another one: {', '.join(map(str, still_there))}; it may hold texts of "
             "the data: delete it if no medqa runs"
         )
-
-
-def run_folder(settings: Config) -> RunFolder:
-    """Return the folder of the run that the config names."""
-    return RunFolder(Path(settings.run_dir))
 
 
 def require_data(settings: Config, config: Path | None) -> None:
@@ -211,7 +206,7 @@ def require_writable(run: RunFolder) -> None:
 
 def require_adapter(settings: Config, config: Path | None) -> RunFolder:
     """Return the run's folder; fail before the slow imports if nothing has been trained in it yet."""
-    run = run_folder(settings)
+    run = settings.run
     if not (run.adapter_dir / "adapter_config.json").is_file():
         raise InputError(
             f"no adapter in {run.adapter_dir}: nothing has been trained there yet",

@@ -67,7 +67,7 @@ def evaluate(
         gate.require_measured(conditions, settings, models)
         measured = worker.evaluate(settings, models, limit, conditions, options)
 
-    run = app.run_folder(settings)
+    run = settings.run
     page = run.eval_dir / results.REPORT_NAME
     console.result(measured, lambda: report.show(measured, run.results_path, page, results.review_of(run)))
     gate.check_gate(conditions, measured)

@@ -91,7 +91,7 @@ def train(
         loaded = load(config, overrides or ())
         app.require_data(loaded.config, config)
         if not plan:
-            app.require_writable(app.run_folder(loaded.config))
+            app.require_writable(loaded.config.run)
         if distributed.is_main():
             app.clear_leftovers(loaded.config)
     console.doing("loading the libraries ...")
@@ -107,7 +107,7 @@ def train(
     from medqa_cli.training import outcome
     from medqa_cli.training import run as worker
 
-    run = app.run_folder(loaded.config)
+    run = loaded.config.run
     try:
         summary = worker.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
     except Interrupted as stopped:
@@ -132,7 +132,7 @@ def _train_on_pairs(
     summary = worker.train_on_pairs(
         loaded.config, start, pairs or start.preferences_path, resolved_yaml(loaded), restart=restart
     )
-    console.result(summary, lambda: worker.show(summary, app.run_folder(loaded.config)))
+    console.result(summary, lambda: worker.show(summary, loaded.config.run))
 
 
 def _check_options(resume: bool, restart: bool, plan: bool, *, for_plan: bool) -> None:

@@ -12,7 +12,10 @@ import os
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from medqa_cli.files import RunFolder
 
 MAX_LIST_ITEMS = 1000
 TEMPLATES = ("llama2", "chat", "alpaca", "plain")
@@ -584,6 +587,11 @@ class Config:
     eval: EvalConfig = field(EvalConfig, commands="eval")
     review: ReviewConfig = field(ReviewConfig, commands="review")
     serve: ServeConfig = field(ServeConfig, commands="serve")
+
+    @property
+    def run(self) -> RunFolder:
+        """The folder of the run."""
+        return RunFolder(Path(self.run_dir))
 
 
 SECTIONS: dict[str, Any] = {top.name: top.type for top in fields(Config) if dataclasses.is_dataclass(top.type)}

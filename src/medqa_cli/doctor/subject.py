@@ -61,7 +61,7 @@ class Subject:
     @property
     def run(self) -> RunFolder:
         """The folder that a training writes to."""
-        return RunFolder(Path(self.config.run_dir))
+        return self.config.run
 
     @property
     def base_dir(self) -> Path:

@@ -99,15 +99,9 @@ def parse_conditions(texts: Sequence[str], known: Sequence[str] | None = None) -
         match = _CONDITION.fullmatch(text)
         if match is None:
             raise InputError(f"--fail-on '{text}' is not a condition", _EXAMPLE)
-        left, right = _figure(match["left"], text, known), match["right"]
-        conditions.append(
-            Condition(
-                " ".join(text.split()),
-                left,
-                match["operator"],
-                float(right) if _NUMBER.fullmatch(right) else _figure(right, text, known),
-            )
-        )
+        left, word = _figure(match["left"], text, known), match["right"]
+        right = float(word) if _NUMBER.fullmatch(word) else _figure(word, text, known)
+        conditions.append(Condition(" ".join(text.split()), left, match["operator"], right))
     return conditions
 
 

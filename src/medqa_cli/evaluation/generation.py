@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -21,7 +21,6 @@ from medqa_cli.answering.stopping import Decode, StoppingState
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.samples import GeneratedAnswer
-from medqa_cli.files import RunFolder
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.devices import free_unused_memory
 from medqa_cli.model.gguf_model import OF_RUN, LlamaModel
@@ -31,23 +30,19 @@ from medqa_cli.model.load import LoadedModel, load_base, load_model
 from medqa_cli.prompt.encoder import Example, PromptEncoder
 from medqa_cli.prompt.given import Given
 
-if TYPE_CHECKING:
-    from medqa_cli.answering.engines import Answerer
-
 # Forwards in a piece of work that a second start finds done.
 _FORWARDS_PER_PIECE = 8
 _SECONDS_BETWEEN_REPORTS = 0.5
 
 
-def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: bool) -> Iterator[LoadedModel]:
+def each_model(names: Sequence[str], config: Config, *, packed: bool) -> Iterator[LoadedModel]:
     """Yield adapter, base and merged where they are named; base and adapter share their weights. No GGUF file is.
 
     Each is released before the next one loads (its ``model`` is then None), since two at once may not fit.
 
     Args:
         names: of ``MODEL_NAMES``.
-        run: the folder of the run.
-        config: how they are loaded.
+        config: the run, and how they are loaded.
         packed: for likelihoods (padding-free forward passes) rather than for generation.
 
     Raises:
@@ -61,7 +56,7 @@ def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: 
 
     if {"adapter", "base"} & set(names):
         with console.status("loading ..."):
-            tuned = load_model("adapter", run, config.model, config.prompt, **how)
+            tuned = load_model("adapter", config.run, config.model, config.prompt, **how)
         if "adapter" in names:
             yield from lent(replace(tuned))
         if "base" in names and tuned.model.peft_config["default"].bias == "none":
@@ -79,12 +74,12 @@ def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: 
         free_unused_memory(tuned.device)
     if "merged" in names:
         with console.status("loading ..."):
-            merged = load_model("merged", run, config.model, config.prompt, **how)
+            merged = load_model("merged", config.run, config.model, config.prompt, **how)
         yield from lent(merged)
         free_unused_memory(merged.device)
 
 
-def each_answerer(names: Sequence[str], run: RunFolder, config: Config, num_questions: int) -> Iterator[Answerer]:
+def each_answerer(names: Sequence[str], config: Config, num_questions: int) -> Iterator[engines.Answerer]:
     """Yield the models that write answers: all through llama.cpp or all through Transformers, so that they compare.
 
     Only a GGUF file, which is measured as other tools run it, is always llama.cpp's.
@@ -95,7 +90,7 @@ def each_answerer(names: Sequence[str], run: RunFolder, config: Config, num_ques
     loaded_here = [name for name in names if name != OF_RUN]
     # What is measured of the machine for it may differ between ranks.
     if not distributed.from_main(lambda: engines.llama_answers_many(config, loaded_here, num_questions)):
-        yield from each_model(loaded_here, run, config, packed=False)
+        yield from each_model(loaded_here, config, packed=False)
         names = [name for name in names if name == OF_RUN]
     for name in names:
         answerer = engines.load_answerer(config, name, batches=True)
@@ -104,7 +99,7 @@ def each_answerer(names: Sequence[str], run: RunFolder, config: Config, num_ques
 
 
 def score_likelihood(
-    loaded: Answerer, examples: Sequence[Example], batch_size: int, journal: SharedJournal
+    loaded: engines.Answerer, examples: Sequence[Example], batch_size: int, journal: SharedJournal
 ) -> list[AnswerScore]:
     """Score each example's answer, in the order given; finished pieces are taken from the journal.
 
@@ -204,7 +199,7 @@ class WholeAnswer:
 
 
 def generate_answers(
-    loaded: Answerer,
+    loaded: engines.Answerer,
     encoder: PromptEncoder,
     questions: Sequence[str],
     config: GenerateConfig,
@@ -264,7 +259,7 @@ def generate_answers(
 
 
 def _decode_twice(
-    loaded: Answerer,
+    loaded: engines.Answerer,
     encoder: PromptEncoder,
     questions: Sequence[tuple[list[int], bool]],
     limits: Sequence[int],
@@ -291,36 +286,24 @@ def _decode_twice(
         if must_answer:
             state.forbid(encoder.decline_token_id)
             whole.forbid(encoder.decline_token_id)
-    if not with_plain and config.loop_retries:
-        _decode(loaded, prompts, states, asked, at_once, greedy, told.of(states))
-        return states, states
-    if not config.loop_retries:
-        _decode(loaded, prompts, plain, asked, at_once, greedy, told.of(plain))
-        return plain, plain
-    _decode(loaded, prompts, plain, asked, at_once, greedy, told.of(plain, to=0.5))
+
+    def go_on(of_all: Sequence[RowState], indices: Sequence[int], since: float = 0.0, to: float = 1.0) -> None:
+        chosen = [prompts[index] for index in indices], [of_all[index] for index in indices]
+        engines.decode(loaded, *chosen, greedy, told.of(of_all, since, to), at_once)
+
+    if not (with_plain and config.loop_retries):
+        only: Sequence[WholeAnswer | StoppingState] = states if config.loop_retries else plain
+        go_on(only, asked)
+        return only, only
+    go_on(plain, asked, to=0.5)
     # Up to the first loop it is the same answer. From there those that went back go on.
     answers = [whole.replay(state) for whole, state in zip(plain, states, strict=True)]
-    left = [index for index in asked if answers[index].finish_reason is None]
-    _decode(loaded, prompts, answers, left, at_once, greedy, told.of(answers, since=0.5))
+    go_on(answers, [index for index in asked if answers[index].finish_reason is None], since=0.5)
     return answers, plain
 
 
 def _as_list(state: WholeAnswer | StoppingState) -> list[Any]:
     return [state.text(), state.finish_reason or "length", len(state.ids)]
-
-
-def _decode(
-    loaded: Answerer,
-    prompts: Sequence[Sequence[int]],
-    states: Sequence[RowState],
-    indices: Sequence[int],
-    at_once: int,
-    config: GenerateConfig,
-    on_token: Callable[[int], None],
-) -> None:
-    """Continue the prompts with these indices, ``at_once`` together."""
-    asked, of_them = [prompts[index] for index in indices], [states[index] for index in indices]
-    engines.decode(loaded, asked, of_them, config, on_token, at_once)
 
 
 class _Progress:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medqa_cli import console
 from medqa_cli.answering import engines
@@ -21,15 +21,11 @@ from medqa_cli.evaluation.multiple_choice import ChoiceItem, contaminated, predi
 from medqa_cli.evaluation.openai_client import SERVED, ServedModel, served_answers
 from medqa_cli.evaluation.results import ChoiceResults
 from medqa_cli.evaluation.samples import GREEDY, GeneratedAnswer, Questions, Sample, samples_of
-from medqa_cli.files import RunFolder
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.gguf_model import OF_RUN
 from medqa_cli.model.kernels.packing import AnswerScore
 from medqa_cli.model.load import load_tokenizer
 from medqa_cli.prompt.encoder import PromptEncoder
-
-if TYPE_CHECKING:
-    from medqa_cli.answering.engines import Answerer
 
 _FILES_OF_A_MODEL = (".safetensors", ".bin", ".gguf", ".json")
 # On a CPU a small model writes some ten tokens a second in each answer of a batch.
@@ -42,7 +38,6 @@ class Work:
 
     Attributes:
         config: the run, and what is measured how.
-        run: its folder.
         local: the models that are loaded here.
         folders: those that hold their weights; a base from the hub has none, its revision stands for it.
         served: the model behind a server; None: none.
@@ -54,7 +49,6 @@ class Work:
     """
 
     config: Config
-    run: RunFolder
     local: Sequence[str]
     folders: Sequence[Path]
     served: ServedModel | None
@@ -137,14 +131,14 @@ def measure(
     answers: dict[str, list[GeneratedAnswer]] = {}
     answered_by: dict[str, dict[str, Any]] = {}
 
-    def score_file(loaded: Answerer) -> None:
+    def score_file(loaded: engines.Answerer) -> None:
         if loaded.name == OF_RUN and work.wants_likelihood:
             scores[OF_RUN] = score_likelihood(loaded, questions.examples, work.config.eval.batch_size, journal)
 
     if encoder is not None and work.wants_answers:
         answers, answered_by = _answers(work, encoder, journal, score_file)
     elif OF_RUN in local and work.wants_likelihood:
-        for loaded in each_answerer([OF_RUN], work.run, work.config, 0):
+        for loaded in each_answerer([OF_RUN], work.config, 0):
             score_file(loaded)
     if served is not None:
         texts, given = zip(*questions.asked, strict=True)
@@ -170,8 +164,8 @@ def _scored(work: Work, journal: SharedJournal) -> tuple[dict[str, list[AnswerSc
     scores: dict[str, list[AnswerScore]] = {}
     predicted: dict[str, dict[str, list[int]]] = {name: {} for name in items}
     if work.local and (work.wants_likelihood or items or search is not None):
-        tokenizer = load_tokenizer(str(work.run.adapter_dir))
-        for loaded in each_model(work.local, work.run, config, packed=True):
+        tokenizer = load_tokenizer(str(config.run.adapter_dir))
+        for loaded in each_model(work.local, config, packed=True):
             if work.wants_likelihood:
                 scores[loaded.name] = score_likelihood(loaded, work.questions.examples, config.eval.batch_size, journal)
             for name in items:
@@ -180,7 +174,7 @@ def _scored(work: Work, journal: SharedJournal) -> tuple[dict[str, list[AnswerSc
             if search is not None:
                 search.in_packed(loaded, journal)
     if search is not None and any(search.cases.values()):
-        for loaded in each_model(work.local, work.run, config, packed=False):
+        for loaded in each_model(work.local, config, packed=False):
             search.in_batches(loaded, journal)
     return scores, {
         name: _choice_results(config, of_set, predicted[name]) for name, of_set in items.items() if predicted[name]
@@ -202,7 +196,7 @@ def _choice_results(
 
 
 def _answers(
-    work: Work, encoder: PromptEncoder, journal: SharedJournal, on_loaded: Callable[[Answerer], None]
+    work: Work, encoder: PromptEncoder, journal: SharedJournal, on_loaded: Callable[[engines.Answerer], None]
 ) -> tuple[dict[str, list[GeneratedAnswer]], dict[str, dict[str, Any]]]:
     """Return each model's answers, its plain greedy ones where those are others, and those of each row in each arm.
 
@@ -220,7 +214,7 @@ def _answers(
         )
     answers: dict[str, list[GeneratedAnswer]] = {}
     answered_by: dict[str, dict[str, Any]] = {}
-    for loaded in each_answerer(work.local, work.run, work.config, len(asked) * ways):
+    for loaded in each_answerer(work.local, work.config, len(asked) * ways):
         on_loaded(loaded)
         name = loaded.name
         answered_by[name] = engines.describe_engine(loaded)

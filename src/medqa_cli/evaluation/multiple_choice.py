@@ -140,42 +140,36 @@ def _medmcqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
 
     def item(name: str, record: Mapping[str, Any]) -> ChoiceItem:
         options = [record[key] for key in ("opa", "opb", "opc", "opd")]
-        listed = "".join(f"{letter}. {option}\n" for letter, option in zip(_LETTERS, options, strict=True))
-        prompt = f"Question: {record['question']}\nChoices:\n{listed}Answer:"
-        return ChoiceItem(
-            str(record.get("id", name)), record["question"], prompt, _LETTERS, _in_range(int(record["cop"]) - first)
-        )
+        id_of_item = str(record.get("id", name))
+        return _lettered(id_of_item, record["question"], options, int(record["cop"]) - first, before="Choices:\n")
 
     return _items(records, path, item)
 
 
 def _medqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
     def item(name: str, record: Mapping[str, Any]) -> ChoiceItem:
-        options = record["options"]
-        listed = "".join(f"{letter}. {options[letter]}\n" for letter in _LETTERS)
-        if len(options) != len(_LETTERS):
-            raise ValueError(f"{len(options)} options; the four-option file has 4")
-        prompt = f"Question: {record['question']}\n{listed}Answer:"
-        return ChoiceItem(name, record["question"], prompt, _LETTERS, _LETTERS.index(record["answer_idx"]))
+        options = [record["options"][letter] for letter in _LETTERS]
+        if len(record["options"]) != len(options):
+            raise ValueError(f"{len(record['options'])} options; the four-option file has 4")
+        return _lettered(name, record["question"], options, _LETTERS.index(record["answer_idx"]))
 
     return _items(records, path, item)
 
 
 def _medqa_hub(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
     def item(name: str, record: Mapping[str, Any]) -> ChoiceItem:
-        listed = "".join(f"{letter}. {record[f'ending{index}']}\n" for index, letter in enumerate(_LETTERS))
-        prompt = f"Question: {record['sent1']}\n{listed}Answer:"
-        return ChoiceItem(
-            str(record.get("id", name)), record["sent1"], prompt, _LETTERS, _in_range(int(record["label"]))
-        )
+        options = [record[f"ending{number}"] for number in range(len(_LETTERS))]
+        return _lettered(str(record.get("id", name)), record["sent1"], options, int(record["label"]))
 
     return _items(records, path, item)
 
 
-def _in_range(gold: int) -> int:
+def _lettered(name: str, question: Any, options: Sequence[Any], gold: int, before: str = "") -> ChoiceItem:
+    """Return a question with four options; ``before``: what stands before them."""
     if not 0 <= gold < len(_LETTERS):
         raise ValueError("the right answer is none of the four")
-    return gold
+    listed = "".join(f"{letter}. {option}\n" for letter, option in zip(_LETTERS, options, strict=True))
+    return ChoiceItem(name, question, f"Question: {question}\n{before}{listed}Answer:", _LETTERS, gold)
 
 
 def _items(

@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation.samples import GeneratedAnswer
+from medqa_cli.files import without_surrogates
 from medqa_cli.journal import SharedJournal
 from medqa_cli.prompt.given import NOTHING, Given
 
@@ -138,9 +139,7 @@ def _ask(served: ServedModel, config: GenerateConfig, calls: Calls, asked: tuple
             "were asked for",
             "see the server's own log",
         )
-    # Lone surrogates, which JSON can hold but a file cannot.
-    whole = (text or "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return [whole.strip(), reason, tokens]
+    return [without_surrogates(text or "").strip(), reason, tokens]
 
 
 def _not_in_form(served: ServedModel, answer: object) -> MedqaError:

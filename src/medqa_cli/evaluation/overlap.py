@@ -41,12 +41,7 @@ def is_read_by_rouge(text: str) -> bool:
 
 
 def rouge(answer: str, references: Sequence[str]) -> dict[str, float]:
-    """Return ROUGE-1, -2 and -L as F measures from 0 to 1, each against the reference that it is highest for.
-
-    Args:
-        answer: the text to score; an empty one scores 0.
-        references: at least one text.
-    """
+    """Return ROUGE-1, -2 and -L, F measures from 0 to 1, each against that of the references that it is highest for."""
     return {name: max(score(answer, reference) for reference in references) for name, score in ROUGE.items()}
 
 

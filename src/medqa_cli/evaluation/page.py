@@ -11,12 +11,9 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from medqa_cli import console
-from medqa_cli.evaluation import comparison, report
+from medqa_cli.evaluation import bootstrap, comparison, conclusion, overlap, report
 from medqa_cli.evaluation.arms import ABSENT, ARMS, OPEN_BOOK, WRONG_TOPIC
-from medqa_cli.evaluation.bootstrap import percent, with_interval
-from medqa_cli.evaluation.conclusion import conclude
 from medqa_cli.evaluation.metrics import in_group, metric, repeats_itself
-from medqa_cli.evaluation.overlap import rouge
 from medqa_cli.evaluation.samples import GREEDY, Sample
 from medqa_cli.resources import template_environment
 from medqa_cli.spelling import with_noun
@@ -55,18 +52,18 @@ def make_page(
         "comparison": comparison,
         "hidden": in_group("stripped") if report.nothing_stripped(results) else (),
         "panels_of": _panels,
-        "percent": percent,
+        "percent": bootstrap.percent,
         "report": report,
         "rows_of": _rows,
         "verdict_first": _verdict_first,
-        "with_interval": with_interval,
+        "with_interval": bootstrap.with_interval,
         "with_noun": with_noun,
     }
     return environment.get_template("report.html.j2").render(
         results=results,
         review=review,
         heading=comparison.heading(results),
-        lines=conclude(results, review),
+        lines=conclusion.conclude(results, review),
         ways=_with_sources(results),
         models=", ".join(name for name in samples if not name.endswith((GREEDY, *ARMS))),
         legend=_legend(samples, compared),
@@ -138,7 +135,7 @@ def _panels(rows: Sequence[Row], hidden: Collection[str]) -> list[dict[str, Any]
                     {
                         "who": label.replace("_", " "),
                         "kind": kind,
-                        "figure": with_interval(figure, ".3f"),
+                        "figure": bootstrap.with_interval(figure, ".3f"),
                         "left": 100 * (low - start) / span,
                         "middle": 100 * (figure["value"] - start) / span,
                         "width": 100 * (high - low) / span,
@@ -155,7 +152,7 @@ def _questions(samples: Mapping[str, Sequence[Sample]], compared: Sequence[str])
 
     def score_of(sample: Sample) -> float:
         if sample.answer is not None:
-            return rouge(sample.answer, sample.references)["rougeL"]
+            return overlap.rouge(sample.answer, sample.references)["rougeL"]
         return -(sample.nll_sum or 0.0) / (sample.answer_tokens or 1)
 
     questions = []

@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
-from medqa_cli.evaluation.arms import ABSENT, WRONG_TOPIC
-from medqa_cli.evaluation.bootstrap import with_interval
-from medqa_cli.evaluation.comparison import heading, only_one
-from medqa_cli.evaluation.conclusion import conclude
+from medqa_cli.evaluation import arms, bootstrap, comparison, conclusion
 from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric
 from medqa_cli.spelling import with_noun
 
@@ -58,7 +55,7 @@ def baseline_sentences(results: Mapping[str, Any]) -> list[str]:
     """
     sentences = []
     for model, baselines in results.get("floors_not_beaten", {}).items():
-        if model.endswith((ABSENT, WRONG_TOPIC)):
+        if model.endswith((arms.ABSENT, arms.WRONG_TOPIC)):
             continue
         for baseline, figures in baselines.items():
             names = [
@@ -147,8 +144,8 @@ def show(
     _show_what_they_rest_on(results)
     console.line(f"written: {results_path} and {report_path.name}")
     console.line()
-    console.line(heading(results))
-    for line in conclude(results, review):
+    console.line(comparison.heading(results))
+    for line in conclusion.conclude(results, review):
         console.line(f"{line.question} {line.answer}{f' {line.command}' if line.command else ''}")
 
 
@@ -164,7 +161,7 @@ def _show_what_they_rest_on(results: Mapping[str, Any]) -> None:
         f"{settings['answer_tokens']:,} reference tokens"
     )
     unit = "topics" if is_told else "topics, or questions without one" if results["topics"] else "questions"
-    if single := only_one(results):
+    if single := comparison.only_one(results):
         console.line(f"no 95 % intervals: {single}")
     else:
         console.line(f"[95 % interval]: bootstrap over {clusters} {unit}, {settings['bootstrap_draws']:,} draws")
@@ -172,10 +169,8 @@ def _show_what_they_rest_on(results: Mapping[str, Any]) -> None:
         console.line(
             "losses are of questions without sources; the validation loss of medqa train is of those with them"
         )
-    said = (baseline_sentences(results), copy_sentences(results), power_sentences(results))
-    for sentence in chain(engine_sentences(results), *said):
-        console.line(sentence)
-    for sentence in memorization_sentences(results):
+    kinds = (engine_sentences, baseline_sentences, copy_sentences, power_sentences, memorization_sentences)
+    for sentence in chain.from_iterable(said(results) for said in kinds):
         console.line(sentence)
     if settings["num_truncated_answers"]:
         # Without the results of before, --rescore does not know the limit.
@@ -214,7 +209,7 @@ def _show_group(title: str, names: Sequence[str], results: Mapping[str, Any]) ->
 
 
 def _interval(name: str, figure: Mapping[str, Any], sign: str = "") -> str:
-    return with_interval(figure, f"{sign}.{metric(name).digits}f")
+    return bootstrap.with_interval(figure, f"{sign}.{metric(name).digits}f")
 
 
 def _widths(rows: Sequence[Sequence[str]], header: Sequence[str]) -> list[int]:

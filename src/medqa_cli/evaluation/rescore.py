@@ -32,7 +32,7 @@ def rescore(
     Raises:
         InputError: nothing was measured yet, one of the models was not, or an evaluation of the run is running.
     """
-    run = RunFolder(Path(config.run_dir))
+    run = config.run
     with locked(run.eval_dir, "medqa eval", make=False):
         before = _results_before(run.results_path)
         samples = read_samples(run.eval_dir / SAMPLES_NAME)

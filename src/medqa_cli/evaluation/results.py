@@ -196,14 +196,10 @@ def _choice_results(choices: ChoiceResults, config: EvalConfig, seed: int) -> di
     """Return the metrics of a set; if some of its items are in the training data, also those of both parts."""
     results = _choice_figures(choices, config.bootstrap_draws, seed)
     if choices.seen:
-        results["contaminated"] = {
-            "ids": [name for name in choices.ids if name in choices.seen],
-            **{
-                "seen" if seen else "unseen": _choice_figures(part, config.bootstrap_draws, seed)
-                for seen in (True, False)
-                if (part := choices.only(seen)).gold
-            },
-        }
+        results["contaminated"] = {"ids": [name for name in choices.ids if name in choices.seen]}
+        for name, part in (("seen", choices.only(True)), ("unseen", choices.only(False))):
+            if part.gold:
+                results["contaminated"][name] = _choice_figures(part, config.bootstrap_draws, seed)
     return results
 
 

@@ -5,22 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medqa_cli import console, distributed, hub
-from medqa_cli.cards import with_measured
+from medqa_cli import cards, console, distributed, environment, hub, spelling
 from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, read_split, report_of
-from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
+from medqa_cli.evaluation import gate, metrics, multiple_choice, overlap
 from medqa_cli.evaluation.arms import Arm, ask_in_other_words, make_arms, passage_baselines
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
-from medqa_cli.evaluation.gate import Condition, with_gate
 from medqa_cli.evaluation.measuring import Work, measure
 from medqa_cli.evaluation.memorization.measure import prepare
 from medqa_cli.evaluation.memorization.section import with_memorization
-from medqa_cli.evaluation.metrics import text_metrics
-from medqa_cli.evaluation.multiple_choice import read_choice_files
 from medqa_cli.evaluation.openai_client import PREFIX, connect
-from medqa_cli.evaluation.overlap import is_read_by_rouge
 from medqa_cli.evaluation.results import make_results, pairs_of, write_all
 from medqa_cli.evaluation.samples import Questions, Sample, make_questions, samples_of
 from medqa_cli.files import CARD_NAME, MODEL_NAMES, RunFolder, atomic_file, locked, sha256_of_file
@@ -29,14 +24,13 @@ from medqa_cli.model.gguf_model import OF_RUN, require_file_of_run
 from medqa_cli.model.load import base_of_adapter, load_config, load_tokenizer, num_embeddings
 from medqa_cli.prompt.contract import PromptContract
 from medqa_cli.prompt.encoder import PromptEncoder
-from medqa_cli.spelling import with_noun
 
 
 def evaluate(
     config: Config,
     models: Sequence[str],
     limit: int | None,
-    conditions: Sequence[Condition] = (),
+    conditions: Sequence[gate.Condition] = (),
     options: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure the models, write ``samples.jsonl`` and the other files, and return the content of ``results.json``.
@@ -54,8 +48,8 @@ def evaluate(
         InputError: an unknown model name, no data, or no adapter.
     """
     hub.name_repository(config.model.name_or_path)
-    run = RunFolder(Path(config.run_dir))
-    work, copies = _prepare(config, run, models, limit)
+    run = config.run
+    work, copies = _prepare(config, models, limit)
     fingerprint = work.fingerprint()
     console.doing("measuring ...")
     with contextlib.ExitStack() as stack:
@@ -81,7 +75,7 @@ def evaluate(
             if work.search is not None:
                 found = work.search.results(pairs_of(name for name in work.local if name != OF_RUN), config)
                 results = with_memorization(results, found, config.eval.metric_names)
-            results = with_gate(results | {"leakage": _leakage(config, run), "options": list(options)}, conditions)
+            results = gate.with_gate(results | {"leakage": _leakage(config), "options": list(options)}, conditions)
             write_all(run, samples, baselines, results)
             if "memorization" in results:
                 _fill_card(run, results["memorization"]["sentences"].get("adapter", ()))
@@ -97,21 +91,20 @@ def what_is_set_aside(pieces: Mapping[str, Any]) -> str:
     answers = sum(
         len(piece) for name, piece in pieces.items() if name.startswith("answers/") and isinstance(piece, list)
     )
-    kept = with_noun(answers, "answer") if answers else f"{with_noun(len(pieces), 'piece')} of work"
+    kept = spelling.with_noun(answers, "answer") if answers else f"{spelling.with_noun(len(pieces), 'piece')} of work"
     return (
         f"set aside: {kept} of an interrupted evaluation with other questions, settings or weights, in "
         "interrupted-*.jsonl beside the results; its own command goes on from there"
     )
 
 
-def _prepare(
-    config: Config, run: RunFolder, models: Sequence[str], limit: int | None
-) -> tuple[Work, dict[str, list[str]]]:
+def _prepare(config: Config, models: Sequence[str], limit: int | None) -> tuple[Work, dict[str, list[str]]]:
     """Return what is measured, and the texts of the baselines that copy a passage."""
-    local, addresses = _local_and_served(models, run, config)
+    run = config.run
+    local, addresses = _local_and_served(models, config)
     console.doing("reading the questions ...")
-    rows = _rows(config, run)
-    items = read_choice_files(config.eval.multiple_choice)
+    rows = _rows(config)
+    items = multiple_choice.read_choice_files(config.eval.multiple_choice)
     served = connect(addresses[0], config.prompt.system) if addresses else None
     console.doing("preparing the questions ...")
     encoder: PromptEncoder | None = None
@@ -124,13 +117,13 @@ def _prepare(
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
     arms: dict[str, Arm] = {}
     copies: dict[str, list[str]] = {}
-    if encoder is not None and encoder.contract.text.sources and text_metrics(config.eval.metric_names):
+    if encoder is not None and encoder.contract.text.sources and metrics.text_metrics(config.eval.metric_names):
         before, questions = questions.rows, ask_in_other_words(questions, config.seed)
         rules = config.sources.reviewed_first is not False
         arms, by_bm25 = make_arms(questions, before, rows, Path(config.data.dir), encoder, rules)
         copies = passage_baselines(before, arms, by_bm25, encoder)
     search = None if encoder is None or set(local) == {OF_RUN} else prepare(config, encoder, rows, limit)
-    return Work(config, run, local, folders, served, encoder, questions, arms, items, search), copies
+    return Work(config, local, folders, served, encoder, questions, arms, items, search), copies
 
 
 def _fill_card(run: RunFolder, sentences: Sequence[str]) -> None:
@@ -140,13 +133,13 @@ def _fill_card(run: RunFolder, sentences: Sequence[str]) -> None:
         before = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return  # somebody else's card, or none
-    after = with_measured(before, sentences) if sentences else before
+    after = cards.with_measured(before, sentences) if sentences else before
     if after != before:
         with atomic_file(path) as file:
             file.write(after)
 
 
-def _local_and_served(names: Sequence[str], run: RunFolder, config: Config) -> tuple[tuple[str, ...], list[str]]:
+def _local_and_served(names: Sequence[str], config: Config) -> tuple[tuple[str, ...], list[str]]:
     """Tell models that are loaded here from addresses of servers; refuse what cannot be measured."""
     addresses = [name for name in names if name.startswith(PREFIX)]
     local = tuple(name for name in names if name not in addresses)
@@ -156,26 +149,26 @@ def _local_and_served(names: Sequence[str], run: RunFolder, config: Config) -> t
         raise InputError(f"--model: unknown model {', '.join(unknown) or '(none)'}", known)
     if len(addresses) > 1:
         raise InputError("--model names two servers", "measure one after the other, each with a run_dir of its own")
-    if "merged" in local and not run.merged_dir.is_dir():
-        raise InputError(f"no merged model in {run.merged_dir}", "make one: medqa merge")
+    if "merged" in local and not config.run.merged_dir.is_dir():
+        raise InputError(f"no merged model in {config.run.merged_dir}", "make one: medqa merge")
     if OF_RUN in local:
         require_file_of_run(config)
-    if addresses and not text_metrics(config.eval.metric_names):
+    if addresses and not metrics.text_metrics(config.eval.metric_names):
         raise InputError("only answers can be measured for a served model", "set eval.metrics to all, or leave it out")
     return local, addresses
 
 
-def _rows(config: Config, run: RunFolder) -> list[QaRow]:
+def _rows(config: Config) -> list[QaRow]:
     data_dir = Path(config.data.dir)
     rows = read_split(data_dir, config.eval.split)
     if not rows:
         raise InputError(f"the {config.eval.split} split of {data_dir} is empty", "set eval.split, or convert again")
-    if _is_of_these_data(config, run) is False:
+    if _is_of_these_data(config) is False:
         console.warn(
-            f"{data_dir} was converted again after {run.path} was trained: the {config.eval.split} split may "
+            f"{data_dir} was converted again after {config.run.path} was trained: the {config.eval.split} split may "
             "hold questions that were trained on"
         )
-    unread = sum(not is_read_by_rouge(row.answer) for row in rows)
+    unread = sum(not overlap.is_read_by_rouge(row.answer) for row in rows)
     if unread and any(name.startswith("rouge") for name in config.eval.metric_names):
         console.warn(
             f"{unread} of {len(rows)} reference answers have no ASCII letter or digit, and ROUGE reads nothing else: "
@@ -184,18 +177,18 @@ def _rows(config: Config, run: RunFolder) -> list[QaRow]:
     return rows
 
 
-def _is_of_these_data(config: Config, run: RunFolder) -> bool | None:
+def _is_of_these_data(config: Config) -> bool | None:
     """Tell whether the run was trained on the data as they are now; None: it does not say."""
-    trained_on = recorded_settings(run).get(TRAIN_SHA256)
+    trained_on = environment.recorded_settings(config.run).get(environment.TRAIN_SHA256)
     return None if trained_on is None else trained_on == sha256_of_file(Path(config.data.dir) / "train.jsonl")
 
 
-def _leakage(config: Config, run: RunFolder) -> dict[str, Any] | None:
+def _leakage(config: Config) -> dict[str, Any] | None:
     """Return how many rows of the split stand in another one, as the audit of ``medqa convert`` counted them.
 
     None: that is not known of the data that the run was trained on.
     """
-    report = report_of(Path(config.data.dir)) if _is_of_these_data(config, run) else None
+    report = report_of(Path(config.data.dir)) if _is_of_these_data(config) else None
     counts = report.get("leakage", {}).get(config.eval.split) if report is not None else None
     return dict(counts) if isinstance(counts, dict) else None
 

@@ -5,7 +5,6 @@ A file of samples is enough to compute every metric again (``medqa eval --rescor
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections import Counter, defaultdict
@@ -20,7 +19,7 @@ from medqa_cli.data.normalize import normalize
 from medqa_cli.data.topics.question_types import OTHER, recognize
 from medqa_cli.data.topics.topics import topic_names
 from medqa_cli.errors import InputError
-from medqa_cli.files import require_file, write_json_lines
+from medqa_cli.files import require_file, sha256_of_text, without_surrogates, write_json_lines
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
 from medqa_cli.prompt.given import Given
 
@@ -32,6 +31,7 @@ GREEDY = "_greedy"
 _LONGEST_LINE = 1 << 25  # characters
 _LARGEST = 10**12  # far above any sum of losses or count of tokens
 _SHOWN = 60  # characters of a value in a message
+_ENDINGS = ("stop", "length", "repetition", None)
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def samples_of(
 
 def digest_of_answer(answer: str) -> str:
     """Return what tells whether an answer is still the one that was judged."""
-    return hashlib.sha256(answer.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return sha256_of_text(answer)[:16]
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
@@ -319,13 +319,7 @@ def _problem(value: Any) -> str:
 
 
 def _is_text(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+    return isinstance(value, str) and value == without_surrogates(value)
 
 
 def _is_filled(value: Any) -> bool:
@@ -346,6 +340,7 @@ _NUMBERS: _Rule = (
     "a list of whole numbers from 0 to 999",
     lambda value: isinstance(value, list) and all(type(number) is int and 0 <= number < 1000 for number in value),
 )
+_TEXTS: _Rule = ("a list of texts", lambda value: isinstance(value, list) and all(map(_is_text, value)))
 _RULES: dict[str, _Rule] = {
     "id": _FILLED,
     "topic": _TEXT,
@@ -361,16 +356,13 @@ _RULES: dict[str, _Rule] = {
     "answer_bytes": _COUNT_OR_NULL,
     "truncated": ("true or false", lambda value: isinstance(value, bool)),
     "answer": _TEXT_OR_NULL,
-    "finish_reason": (
-        "stop, length, repetition or null",
-        lambda value: value in ("stop", "length", "repetition", None),
-    ),
+    "finish_reason": ("stop, length, repetition or null", lambda value: value in _ENDINGS),
     "generated_tokens": _COUNT_OR_NULL,
-    "sources": ("a list of texts", lambda value: isinstance(value, list) and all(map(_is_text, value))),
+    "sources": _TEXTS,
     "gold": _NUMBERS,
     "cited": _NUMBERS,
     "declined": ("true, false or null", lambda value: value is None or isinstance(value, bool)),
-    "earlier": ("a list of texts", lambda value: isinstance(value, list) and all(map(_is_text, value))),
+    "earlier": _TEXTS,
     "context": _TEXT,
 }
 _LISTS = ("references", "sources", "gold", "cited", "earlier")

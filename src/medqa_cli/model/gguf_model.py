@@ -90,7 +90,7 @@ def require_file_of_run(config: Config) -> None:
     Raises:
         InputError: it is not.
     """
-    run = RunFolder(Path(config.run_dir))
+    run = config.run
     if _of_run(run, OF_RUN) is None:
         raise InputError(
             f"no GGUF file of the adapter as it is now in {run.gguf_dir}", "write one: medqa merge --gguf q8_0"
@@ -113,7 +113,7 @@ def _allowed(config: Config, choice: str) -> _Found | None:
     if engine == "transformers" or (engine == "auto" and (has_gpu or not llamacpp.is_installed())):
         return None
     if choice in ("adapter", "merged", OF_RUN):
-        return _of_run(RunFolder(Path(config.run_dir)), choice)
+        return _of_run(config.run, choice)
     name = config.model.name_or_path if choice == "base" else choice
     path = gguf_file(name, named_by="model.name_or_path" if choice == "base" else "--model")
     return None if path is None else _Found(path, ModelRef(str(name), str(path), "gguf"), None)
@@ -144,7 +144,7 @@ def _loaded(config: Config, choice: str, found: _Found) -> LlamaModel:
         loading = thread.submit(LlamaWeights, found.file)  # while the tokenizer is read
         try:
             folder = found.tokenizer_folder or gguf_tokenizer_folder(found.file)
-            folders = [folder, RunFolder(Path(config.run_dir)).adapter_dir]
+            folders = [folder, config.run.adapter_dir]
             contracts = [PromptContract.load(one) for one in folders if (one / PROMPT_FILE_NAME).is_file()]
             contract = contracts[0] if contracts else _contract_of(config.prompt, folder)
             tokenizer = FastTokenizer(folder / TOKENIZER_FILE_NAME)

@@ -18,7 +18,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.evaluation.arms import OPEN_BOOK
 from medqa_cli.evaluation.results import SAMPLES_NAME
 from medqa_cli.evaluation.samples import Sample, read_samples, topic_keys
-from medqa_cli.files import MODEL_NAMES, RunFolder
+from medqa_cli.files import MODEL_NAMES
 from medqa_cli.review.judgments import REFERENCE
 from medqa_cli.spelling import did_you_mean, listed
 
@@ -46,7 +46,7 @@ def default_models(config: Config) -> tuple[str, ...]:
     Raises:
         InputError: the samples of the run cannot be read.
     """
-    path = RunFolder(Path(config.run_dir)).eval_dir / SAMPLES_NAME
+    path = config.run.eval_dir / SAMPLES_NAME
     samples = read_samples(path) if path.exists() else {}
     has_answers = {name for name, of_model in samples.items() if any(sample.answer is not None for sample in of_model)}
     opened = {name: name + OPEN_BOOK for name in ("adapter", "base")}
@@ -65,7 +65,7 @@ def questions_with_answers(config: Config, models: Sequence[str], count: int) ->
         InputError: there are no samples, or none with answers of a model.
     """
     written = [name for name in models if name != REFERENCE]
-    samples = _read_answers(RunFolder(Path(config.run_dir)).eval_dir / SAMPLES_NAME, written, count)
+    samples = _read_answers(config.run.eval_dir / SAMPLES_NAME, written, count)
     first = next(iter(samples.values()))
     following = sum(bool(sample.earlier or sample.context) for sample in first)
     if following:

@@ -59,12 +59,7 @@ class Review:
     """Judgments with the topics of their questions; figures are computed from them."""
 
     def __init__(self, judgments: Sequence[Judgment], criteria: Mapping[str, bool]) -> None:
-        """Find out which questions belong to one topic.
-
-        Args:
-            judgments: at most one for each pair.
-            criteria: by id, whether yes is good.
-        """
+        """Find out which questions are of one topic; ``judgments``: one a pair; ``criteria``: by id, if yes is good."""
         self.judgments = judgments
         self.criteria = criteria
         pairs = [judgment.pair for judgment in judgments]
@@ -82,7 +77,7 @@ class Review:
     def mean(self, values: _Values, low: float = 0.0, high: float = 1.0) -> Mean | None:
         """Return the mean of what raters gave, by (rater, question); several values there count as their mean."""
         cells = [
-            Cell(self._topics[question], question, rater, sum(given) / len(given))
+            Cell(self._topics[question], question, rater, _mean(given))
             for (rater, question), given in values.items()
             if given
         ]

@@ -4,7 +4,6 @@
 spreadsheet, is what a rater gave back.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,7 +12,7 @@ from typing import Any, Literal, cast
 
 from medqa_cli import console
 from medqa_cli.errors import InputError
-from medqa_cli.files import read_json
+from medqa_cli.files import read_json, sha256_of_text
 from medqa_cli.review.criteria import Criterion, Form
 from medqa_cli.review.returned import FORMAT_VERSION, Returned, merged, read_returned
 from medqa_cli.spelling import listed
@@ -81,11 +80,6 @@ class Key:
     prompt: Mapping[str, Any]
     is_sample: bool = True
 
-    @property
-    def criteria(self) -> tuple[Criterion, ...]:
-        """What was asked about each answer."""
-        return self.form.criteria
-
     def pairs_of(self, rater: str) -> list[Pair]:
         """Return what one rater was asked, in the order of the page."""
         return [pair for pair in self.pairs if pair.rater == rater]
@@ -95,7 +89,7 @@ class Key:
         return {
             "format_version": FORMAT_VERSION,
             "review": self.review,
-            "criteria": [asdict(criterion) for criterion in self.criteria],
+            "criteria": [asdict(criterion) for criterion in self.form.criteria],
             "language": self.form.language,
             "words": dict(self.form.words),
             "models": list(self.models),
@@ -111,7 +105,7 @@ def answers_sha256(pair: Pair, samples: Mapping[str, Mapping[str, str]]) -> str:
     """Return the digest of what a rater sees of a pair: question, answer X, answer Y."""
     answers = samples[pair.question_id]
     shown = "\0".join((pair.question, answers[pair.x], answers[pair.y]))
-    return hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()
+    return sha256_of_text(shown)
 
 
 def key_beside(path: Path) -> Path:

@@ -3,7 +3,6 @@
 The page of a rater is one file without any network request, which holds texts and no name of who wrote them.
 """
 
-import hashlib
 import json
 import re
 import unicodedata
@@ -18,7 +17,7 @@ from markupsafe import Markup
 from medqa_cli import console
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder, atomic_file, atomic_path, read_json, write_json
+from medqa_cli.files import atomic_file, atomic_path, read_json, sha256_of_text, write_json
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME
 from medqa_cli.resources import policy_hash, template_environment
 from medqa_cli.review.criteria import Form, load_form
@@ -31,9 +30,7 @@ from medqa_cli.spelling import listed
 _FROM_THE_RIGHT = ("ar", "dv", "fa", "he", "ku", "ps", "ur", "yi")
 # Words that the script fills in while the page is used.
 _OF_SCRIPT = ("progress", "last", "saved", "copied", "went_on", "other_file", "is_rated", "is_begun", "is_open")
-DEFAULT_QUESTIONS = 40
-DEFAULT_SHARED = 10
-DEFAULT_RATERS = ("rater-1", "rater-2")
+_DEFAULT_SHARED = 10
 _NAME = re.compile(r"\w[\w-]{0,39}")
 _ID_LENGTH = 16
 _PAIR_ID_LENGTH = 12
@@ -100,7 +97,7 @@ def make_review(config: Config, request: Request) -> dict[str, Any]:
         InputError: an option, the criteria or the answers are not as they should be, or another review is there.
     """
     _check(request)
-    run = RunFolder(Path(config.run_dir))
+    run = config.run
     form = load_form(None if config.review.criteria is None else Path(config.review.criteria))
     questions = questions_with_answers(config, request.models, request.num_questions)
     if len(questions) < request.num_questions:
@@ -163,7 +160,7 @@ def make_key(questions: Sequence[Question], request: Request, form: Form, seed: 
         prompt: the prompt contract.
     """
     models, raters = request.models, request.raters
-    num_shared = min(DEFAULT_SHARED if request.num_shared is None else request.num_shared, len(questions))
+    num_shared = min(_DEFAULT_SHARED if request.num_shared is None else request.num_shared, len(questions))
     num_shared = num_shared if len(raters) > 1 else 0
     shared, alone = deal(questions, raters, num_shared)
     of_all = contests(models, len(shared), seed, "all")
@@ -175,18 +172,14 @@ def make_key(questions: Sequence[Question], request: Request, form: Form, seed: 
     # All that the pages and the key say: what was saved on a page fits no key but its own.
     facts: list[Any] = [[asdict(criterion) for criterion in form.criteria], models, raters]
     facts += [[rater, asdict(question), contest, is_shared] for rater, question, contest, is_shared in asked]
-    review = _digest(json.dumps(facts), _ID_LENGTH)
+    review = sha256_of_text(json.dumps(facts))[:_ID_LENGTH]
     samples: dict[str, dict[str, str]] = {}
     pairs: list[Pair] = []
     for rater, question, (x, y), is_shared in asked:
-        name = _digest(f"{review}/{rater}/{question.id}", _PAIR_ID_LENGTH)
+        name = sha256_of_text(f"{review}/{rater}/{question.id}")[:_PAIR_ID_LENGTH]
         pairs.append(Pair(name, rater, question.id, question.text, question.topic, x, y, is_shared))
         samples.setdefault(question.id, {}).update({x: question.answers[x], y: question.answers[y]})
     return Key(review, form, models, raters, tuple(pairs), samples, prompt)
-
-
-def _digest(text: str, length: int) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
 def _make_room(folder: Path, key: Key, force: bool) -> Path | None:

@@ -6,9 +6,7 @@ one behind the other they are what the adapter was trained on, without the token
 the beginning and the end.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +14,11 @@ from medqa_cli import console
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation.arms import ARMS
-from medqa_cli.files import RunFolder, atomic_file
+from medqa_cli.files import write_json_lines
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract
 from medqa_cli.prompt.text import PromptText
 from medqa_cli.review.figures import TIE, judged_pairs, preference
 from medqa_cli.review.judgments import Judgment, find_key, read_judgments, read_key
-
-
-@dataclass(frozen=True)
-class Exported:
-    """The pairs, as they are written, and how many comparisons were left out, by reason.
-
-    ``ties``: all raters judged both equal; ``disputed``: raters preferred different ones; ``not_judged``: nobody could
-    judge; ``same_answer``: both texts are the same.
-    """
-
-    pairs: list[dict[str, Any]]
-    left_out: dict[str, int]
 
 
 def export_pairs(config: Config, paths: Sequence[Path], out: Path | None) -> dict[str, Any]:
@@ -46,7 +32,7 @@ def export_pairs(config: Config, paths: Sequence[Path], out: Path | None) -> dic
     Raises:
         InputError: there is no review, no pair, or no prompt to write before the answers.
     """
-    run = RunFolder(Path(config.run_dir))
+    run = config.run
     path = find_key(paths, run.review_dir)
     key = read_key(path)
     if not key.prompt:
@@ -63,20 +49,18 @@ def export_pairs(config: Config, paths: Sequence[Path], out: Path | None) -> dic
     judgments, problems = read_judgments(paths, key)
     for problem in problems:
         console.warn(problem)
-    found = preference_pairs(judgments, key.samples, contract.text)
-    if not found.pairs:
+    pairs, left_out = preference_pairs(judgments, key.samples, contract.text)
+    if not pairs:
         hint = "judge more questions" if key.is_sample else "only reports that say what should stand there make a pair"
-        raise InputError(f"no pair to export: {_reasons(found.left_out)}", hint)
+        raise InputError(f"no pair to export: {_reasons(left_out)}", hint)
     target = out or (run.preferences_path if key.is_sample else paths[0].with_suffix(".dpo.jsonl"))
-    with atomic_file(target, private=True) as file:
-        for pair in found.pairs:
-            file.write(json.dumps(pair, ensure_ascii=False) + "\n")
-    return {"path": str(target), "pairs": len(found.pairs), "left_out": found.left_out}
+    write_json_lines(target, pairs, private=True)
+    return {"path": str(target), "pairs": len(pairs), "left_out": left_out}
 
 
 def preference_pairs(
     judgments: Sequence[Judgment], answers: Mapping[str, Mapping[str, str]], text: PromptText
-) -> Exported:
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Return a pair for each question and pair of models of which raters prefer one, and none the other.
 
     Args:
@@ -85,7 +69,10 @@ def preference_pairs(
         text: how a question is asked.
 
     Returns:
-        ``rater``: names, comma-separated; ``strength``: the share of raters who prefer it; the others find both equal.
+        the pairs: in them ``rater``: names, comma-separated; ``strength``: the share of raters who prefer it, the
+        others find both equal. And how many were left out, by reason: ``ties``: all raters judged both equal;
+        ``disputed``: raters preferred different ones; ``not_judged``: nobody could judge; ``same_answer``: both texts
+        are the same.
     """
     pairs: list[dict[str, Any]] = []
     left_out = dict.fromkeys(("ties", "disputed", "not_judged", "same_answer"), 0)
@@ -117,7 +104,7 @@ def preference_pairs(
                         "strength": len(deciding) / len(said),
                     }
                 )
-    return Exported(pairs, left_out)
+    return pairs, left_out
 
 
 def _reasons(left_out: Mapping[str, int]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli.errors import InputError
-from medqa_cli.files import require_file
+from medqa_cli.files import require_file, without_surrogates
 from medqa_cli.review.criteria import Form
 from medqa_cli.review.workbook import SHEET_SUFFIXES, read_workbook
 
@@ -178,7 +178,7 @@ def _entry(value: Any, location: str, form: Form, problems: list[str]) -> Entry 
             f"{location}: seconds is {_shown(seconds)}; expected a number from 0 to {_LONGEST:,}: not counted"
         )
         seconds = None
-    return Entry(value["id"], location, answers["x"], answers["y"], better, cannot, _whole(remark), seconds)
+    return Entry(value["id"], location, answers["x"], answers["y"], better, cannot, without_surrogates(remark), seconds)
 
 
 def _yes_or_no(value: Any, location: str, problems: list[str]) -> bool | None:
@@ -198,16 +198,15 @@ def check_of(value: Mapping[str, Any]) -> str:
         given = value.get(side)
         given = given if isinstance(given, dict) else {}
         parts += [f"{side}.{name}={json.dumps(given[name])}" for name in sorted(given)]
-    parts += [json.dumps(value.get("better")), json.dumps(value.get("cannot_judge")), _whole(str(value.get("remark")))]
+    parts += [
+        json.dumps(value.get("better")),
+        json.dumps(value.get("cannot_judge")),
+        without_surrogates(str(value.get("remark"))),
+    ]
     number = 2166136261
     for byte in "|".join(parts).encode():
         number = (number ^ byte) * 16777619 & 0xFFFFFFFF
     return f"{number:08x}"
-
-
-def _whole(text: str) -> str:
-    """Replace halves of characters, which no file can hold."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _shown(value: Any) -> str:

@@ -20,7 +20,7 @@ from medqa_cli.evaluation.metrics import METRICS, in_group, metric, text_metrics
 from medqa_cli.evaluation.rescore import show_review
 from medqa_cli.evaluation.results import SAMPLES_NAME
 from medqa_cli.evaluation.samples import Sample, digest_of_answer, read_samples
-from medqa_cli.files import RunFolder, locked, write_json
+from medqa_cli.files import locked, write_json
 from medqa_cli.review.criteria import Criterion
 from medqa_cli.review.figures import TIE, WIN_RATE, Review, compared, describe_raters, judged_pairs, preference
 from medqa_cli.review.judgments import KEY_NAME, Judgment, find_key, read_judgments, read_key
@@ -116,19 +116,19 @@ def figure_names(config: Config, paths: Sequence[Path]) -> list[str]:
     Raises:
         InputError: there is no review, or the files hold what readers reported.
     """
-    path = find_key(paths, RunFolder(Path(config.run_dir)).review_dir)
+    path = find_key(paths, config.run.review_dir)
     key = read_key(path)
     if not key.is_sample:
         raise InputError(
             f"--fail-on: the answers in {path} were reported by readers, who choose what they report",
             "a drawn sample has figures to go by: medqa review make",
         )
-    return [*(criterion.id for criterion in key.criteria), WIN_RATE]
+    return [*key.form.ids, WIN_RATE]
 
 
 def results_path(config: Config, paths: Sequence[Path]) -> Path:
     """Return where the results are written: in the folder of the review, or beside what readers reported."""
-    run = RunFolder(Path(config.run_dir))
+    run = config.run
     path = find_key(paths, run.review_dir)
     if path.parent == run.review_dir and path.name == KEY_NAME:
         return run.review_results_path
@@ -147,7 +147,7 @@ def score_review(config: Config, paths: Sequence[Path]) -> dict[str, Any]:
     Raises:
         InputError: there is no review, no judgment that can be used, or an evaluation is running.
     """
-    run = RunFolder(Path(config.run_dir))
+    run = config.run
     key = read_key(find_key(paths, run.review_dir))
     judgments, problems = read_judgments(paths, key)
     if not judgments:
@@ -161,8 +161,8 @@ def score_review(config: Config, paths: Sequence[Path]) -> dict[str, Any]:
     with locked(run.eval_dir, "medqa eval", make=False):
         samples_path = run.eval_dir / SAMPLES_NAME
         samples = read_samples(samples_path) if samples_path.is_file() else {}
-        results = {"review": key.review, **make_results(judgments, key.criteria, samples, key.samples, config.seed)}
-        results["problems"] = problems
+        found = make_results(judgments, key.form.criteria, samples, key.samples, config.seed)
+        results = {"review": key.review, **found, "problems": problems}
         write_json(run.review_results_path, results, private=True)
         if samples:
             show_review(run)

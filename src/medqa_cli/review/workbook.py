@@ -19,6 +19,7 @@ from medqa_cli.review.criteria import Form
 
 SHEET_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods")
 _MARK = "medqa review 1"
+_SAVE_AGAIN = "open it and save it again as .xlsx"
 _MOST_UNPACKED = 256 << 20
 # No program makes a row higher by itself when it opens the file, and Excel shows at most 409 points of one.
 _LINE_WIDTH, _LINE_POINTS, _MOST_LINES = 90, 15, 24
@@ -197,8 +198,10 @@ def read_workbook(path: Path, form: Form, problems: list[str]) -> dict[str, Any]
     Raises:
         InputError: it cannot be read, or is no spreadsheet of a review.
     """
-    rows = _read_cells(path)
-    codes = {code for _, code, _, _ in rows}
+    limits = confined.Limits(30.0, 1 << 30)
+    cells = confined.call(sheet_cells, path, what=str(path), hint=_SAVE_AGAIN, limits=limits)
+    rows = [(*row, "", "", "")[:3] for row in cells]
+    codes = {code for code, _, _ in rows}
     facts = dict(code.split(" ", 1) for code in codes if code.startswith(("review ", "rater ")))
     if _MARK not in codes or facts.keys() != {"review", "rater"}:
         raise InputError(
@@ -208,7 +211,7 @@ def read_workbook(path: Path, form: Form, problems: list[str]) -> dict[str, Any]
     pairs: dict[str, dict[str, Any]] = {}
     filled: set[str] = set()
     texts = {criterion.id: criterion.text for criterion in form.criteria}
-    for line, code, text, value in rows:
+    for line, (code, text, value) in enumerate(rows, start=1):
         name, _, field = code.partition(" ")
         side, _, criterion = field.partition(".")
         location = f"{path}, row {line}"
@@ -233,17 +236,6 @@ def read_workbook(path: Path, form: Form, problems: list[str]) -> dict[str, Any]
         else:
             pair[side][criterion] = _yes_or_no(value, location, form, problems)
     return {"format_version": 1, **facts, "pairs": list(pairs.values())}
-
-
-def _read_cells(path: Path) -> list[tuple[int, str, str, str]]:
-    """Return the number and the first three cells of each row, read in a process with limits."""
-    limits = confined.Limits(30.0, 1 << 30)
-    hint = "open it and save it again as .xlsx"
-    rows = []
-    for line, row in enumerate(confined.call(sheet_cells, path, what=str(path), hint=hint, limits=limits), start=1):
-        code, text, value, *_ = (*row, "", "", "")
-        rows.append((line, code, text, value))
-    return rows
 
 
 def _better(value: str, pair: dict[str, Any], location: str, form: Form, problems: list[str]) -> None:
@@ -291,8 +283,7 @@ def sheet_cells(path: Path) -> list[list[str]]:
     except PasswordError as error:
         raise InputError(f"{path} is protected by a password", "save it without one") from error
     except (CalamineError, zipfile.BadZipFile) as error:
-        hint = "open it and save it again as .xlsx"
-        raise InputError(f"{path} cannot be read as a spreadsheet: {error}", hint) from error
+        raise InputError(f"{path} cannot be read as a spreadsheet: {error}", _SAVE_AGAIN) from error
     return cells
 
 

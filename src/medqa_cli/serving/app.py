@@ -18,12 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from medqa_cli.answering.generate import NOTICE
 from medqa_cli.config.schema import Config
 from medqa_cli.resources import policy_hash, template_environment
+from medqa_cli.serving import guard, prometheus, responses
 from medqa_cli.serving.feedback import Feedback
-from medqa_cli.serving.guard import CLOSED, Guard
-from medqa_cli.serving.prometheus import TYPE, Metrics
-from medqa_cli.serving.requests import ApiError, Asked, parse, read_json
-from medqa_cli.serving.responses import ALIVE, Form
-from medqa_cli.serving.responses import event as event_of
+from medqa_cli.serving.requests import ApiError, Asked, parse, read_json, require_model
 from medqa_cli.serving.service import Prepared, Service
 
 SECONDS_FOR_A_BODY = 30.0
@@ -51,7 +48,7 @@ class Server:
         service: Service,
         config: Config,
         model: str,
-        metrics: Metrics,
+        metrics: prometheus.Metrics,
         *,
         key: str | None = None,
         on_loopback: bool = True,
@@ -79,7 +76,7 @@ class Server:
             Exception: _failed,
         }
         inner = Starlette(routes=routes, exception_handlers=handlers)
-        self.app: ASGIApp = Guard(
+        self.app: ASGIApp = guard.Guard(
             inner,
             key,
             on_loopback,
@@ -95,7 +92,7 @@ class Server:
         return JSONResponse({"status": "ok"})
 
     async def _show_metrics(self, request: Request) -> Response:
-        return PlainTextResponse(self._metrics.text(), media_type=TYPE)
+        return PlainTextResponse(self._metrics.text(), media_type=prometheus.TYPE)
 
     def _described(self) -> dict[str, Any]:
         return {"id": self._model, "object": "model", "created": self._started, "owned_by": "medqa"}
@@ -104,8 +101,7 @@ class Server:
         return JSONResponse({"object": "list", "data": [self._described()]})
 
     async def _show_model(self, request: Request) -> Response:
-        if request.path_params["name"] != self._model:
-            raise ApiError(404, f"no such model here; /v1/models lists {self._model}", "model_not_found", "model")
+        require_model(request.path_params["name"], self._model)
         return JSONResponse(self._described())
 
     async def _take_feedback(self, request: Request) -> Response:
@@ -170,7 +166,7 @@ class Server:
             await asyncio.wait({answer, absence}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 return Response(status_code=_GONE)
-            return JSONResponse(Form(asked, self._model).whole(*answer.result()))
+            return JSONResponse(responses.Form(asked, self._model).whole(*answer.result()))
         finally:
             for task in (answer, absence):
                 task.cancel()
@@ -180,7 +176,7 @@ class Server:
         self, asked: Asked, prepared: Prepared, events: AsyncGenerator[str | dict[str, Any], None]
     ) -> AsyncGenerator[bytes, None]:
         """Yield the events of a streamed answer."""
-        form = Form(asked, self._model)
+        form = responses.Form(asked, self._model)
         async with contextlib.aclosing(events):
             yield form.first(prepared.notices)
             try:
@@ -188,9 +184,9 @@ class Server:
                     if isinstance(event, dict):
                         yield form.last(event)
                     else:
-                        yield form.piece(event) if event else ALIVE
+                        yield form.piece(event) if event else responses.ALIVE
             except ApiError as error:
-                yield event_of(error.as_json())
+                yield responses.event(error.as_json())
 
     async def _body(self, request: Request) -> bytes:
         """Read the body of a request.
@@ -237,7 +233,7 @@ class Page:
     def __init__(self, model: str, *, has_feedback: bool, needs_key: bool) -> None:
         template = template_environment(lambda value: value, autoescape=True).get_template("serve.html.j2")
         self.text = template.render(model=model, notice=NOTICE, has_feedback=has_feedback, needs_key=needs_key)
-        self.policy = f"{CLOSED}; connect-src 'self'; img-src data:"
+        self.policy = f"{guard.CLOSED}; connect-src 'self'; img-src data:"
         for kind in ("script", "style"):
             self.policy += f"; {kind}-src"
             for element in re.findall(rf"<{kind}>(.*?)</{kind}>", self.text, re.DOTALL):

@@ -14,28 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.files import atomic_file, read_json
+from medqa_cli.files import atomic_file, read_json, without_surrogates
 from medqa_cli.prompt.contract import PromptContract
+from medqa_cli.review import judgments
 from medqa_cli.review.criteria import load_form
-from medqa_cli.review.judgments import (
-    CORRECTION,
-    NO_ANSWER,
-    READERS,
-    REFERENCE,
-    Key,
-    Pair,
-    answers_sha256,
-    key_beside,
-    read_key,
-)
+from medqa_cli.review.judgments import CORRECTION, READERS, Key, Pair, key_beside
 from medqa_cli.review.returned import FORMAT_VERSION, check_of
-from medqa_cli.serving.requests import ApiError, whole
+from medqa_cli.serving.requests import ApiError
 
 # What a verdict says of the answer, by the ids of the criteria.
 VERDICTS = {"wrong": {"correct": False}, "harmful": {"could_harm": True}}
 _LIMITS = {"question": 20_000, "answer": 100_000, "remark": 5_000, "correction": 20_000}
 # Answers that no model wrote, by how they ended.
-_WRITERS = {"reviewed": REFERENCE, "nothing_near": NO_ANSWER, "nothing_answers": NO_ANSWER}
+_WRITERS = {
+    "reviewed": judgments.REFERENCE,
+    "nothing_near": judgments.NO_ANSWER,
+    "nothing_answers": judgments.NO_ANSWER,
+}
 _MOST_BYTES = 32 << 20  # of the key, which is written again at each report
 
 
@@ -72,7 +67,7 @@ class Feedback:
         self._path, self._lock = path, threading.Lock()
         # A pair of models is named with a hyphen between them.
         named = Path(choice).stem.replace("-", "_")
-        self._model = "model" if named in ("", REFERENCE, CORRECTION, NO_ANSWER) else named
+        self._model = "model" if named in ("", CORRECTION, *_WRITERS.values()) else named
         form = load_form(None)
         new = Key(f"feedback-{secrets.token_hex(8)}", form, (), (READERS,), (), {}, contract.as_json(), is_sample=False)
         key, said = self._earlier(new, contract)
@@ -88,7 +83,7 @@ class Feedback:
         hint = "name another file: --feedback"
         if not key_path.exists() or not self._path.exists():
             raise InputError(f"{self._path} and {key_path} belong together, and one of them is missing", hint)
-        key, returned = read_key(key_path), read_json(self._path)
+        key, returned = judgments.read_key(key_path), read_json(self._path)
         if key.is_sample or not isinstance(returned, dict) or returned.get("review") != key.review:
             raise InputError(f"{self._path} is not what medqa serve wrote", hint)
         if PromptContract.of_json(key.prompt, key_path) != contract:
@@ -115,7 +110,7 @@ class Feedback:
             value = given.get(key, "")
             if not isinstance(value, str) or len(value) > most:
                 raise ApiError(400, f"{key} is not a text of at most {most:,} characters", param=key)
-        texts = {key: whole(given.get(key, "")).strip() for key in _LIMITS}
+        texts = {key: without_surrogates(given.get(key, "")).strip() for key in _LIMITS}
         if not texts["question"]:
             raise ApiError(400, "the question is empty", param="question")
         ending = given.get("finish_reason")
@@ -137,7 +132,7 @@ class Feedback:
         try:
             with self._lock:
                 self._write(
-                    [*self._pairs, {**asdict(pair), "answers_sha256": answers_sha256(pair, samples)}],
+                    [*self._pairs, {**asdict(pair), "answers_sha256": judgments.answers_sha256(pair, samples)}],
                     {**self._samples, **samples},
                     [*self._said, {**said, "time": _now(), "check": check_of(said)}],
                 )

@@ -102,14 +102,12 @@ class Guard:
             what = f"this server answers to {', '.join(_LOOPBACK_NAMES)} only"
             raise ApiError(421, what, "wrong_host")
         origin = headers.get("origin")
-        if origin is not None:
-            try:
-                host_of_origin = urlsplit(origin).netloc.lower()  # empty where there is none: ``null``
-            except ValueError:
-                host_of_origin = ""
-            if host_of_origin != hosts[0].lower():
-                raise ApiError(403, "requests of pages of another origin are refused", "wrong_origin")
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        try:
+            # That of ``null`` is empty.
+            is_foreign = origin is not None and urlsplit(origin).netloc.lower() != hosts[0].lower()
+        except ValueError:
+            is_foreign = True
+        if is_foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise ApiError(403, "requests of pages of another origin are refused", "wrong_origin")
         if self._key is not None and path not in self._open_paths:
             given = headers.get("authorization", "")

@@ -15,6 +15,7 @@ from medqa_cli.answering.emergencies import ONLY_ENGLISH, PERHAPS_NOT_ENGLISH, k
 from medqa_cli.answering.generate import NOTICE, asked_of
 from medqa_cli.answering.open_book import NOTHING_ANSWERS, NOTHING_NEAR, REVIEWED_NOTICE
 from medqa_cli.config.schema import Config, GenerateConfig
+from medqa_cli.files import without_surrogates
 from medqa_cli.prompt.given import NOTHING, Given, Turn
 from medqa_cli.prompt.text import PromptText
 
@@ -112,7 +113,7 @@ def parse(body: Mapping[str, Any], config: Config, model: str, text: PromptText,
     Raises:
         ApiError: it is wrong, or asks for what is not there.
     """
-    _check_model(body, model)
+    require_model(body.get("model"), model)
     for key, neutral in _REFUSED.items():
         if body.get(key) not in neutral:
             raise ApiError(400, f"{key} is not supported here", "unsupported_value", key)
@@ -148,7 +149,7 @@ def parse(body: Mapping[str, Any], config: Config, model: str, text: PromptText,
         _flag(options, "also_model"),
         _flag(options, "anyway"),
         how,
-        tuple(whole(name[:_LONGEST_NAME]) for name in dict.fromkeys(ignored))[:_MOST_NAMED],
+        tuple(without_surrogates(name[:_LONGEST_NAME]) for name in dict.fromkeys(ignored))[:_MOST_NAMED],
         given,
     )
 
@@ -163,8 +164,8 @@ def _options(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return options
 
 
-def _check_model(body: Mapping[str, Any], model: str) -> None:
-    named = body.get("model")
+def require_model(named: Any, model: str) -> None:
+    """Refuse another model than the one that is served."""
     if not isinstance(named, str):
         raise ApiError(400, "model is missing: name the one that /v1/models lists", "missing_model", "model")
     if named != model:
@@ -227,7 +228,7 @@ def _from_prompt(prompt: Any) -> str:
         raise ApiError(400, "prompt is not one text", param="prompt")
     if not prompt.strip():
         raise ApiError(400, "the question is empty", param="prompt")
-    return whole(prompt)
+    return without_surrogates(prompt)
 
 
 def _text(content: Any) -> str:
@@ -235,17 +236,12 @@ def _text(content: Any) -> str:
     if content is None:
         return ""
     if isinstance(content, str):
-        return whole(content)
+        return without_surrogates(content)
     parts = content if isinstance(content, list) else [None]
     texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
     if not all(isinstance(text, str) for text in texts):
         raise ApiError(400, "a message has a content other than text", param="messages")
-    return whole("\n".join(map(str, texts)))
-
-
-def whole(text: str) -> str:
-    """Return a text without lone surrogates, which JSON can hold and no tokenizer takes."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return without_surrogates("\n".join(map(str, texts)))
 
 
 def _stops(value: Any) -> tuple[str, ...]:
@@ -254,7 +250,7 @@ def _stops(value: Any) -> tuple[str, ...]:
     if not right or not all(isinstance(text, str) and 0 < len(text) <= _LONGEST_STOP for text in texts):
         what = f"stop is not a text or a list of at most {_MOST_STOPS} texts of 1 to {_LONGEST_STOP} characters"
         raise ApiError(400, what, param="stop")
-    return tuple(map(whole, texts))
+    return tuple(map(without_surrogates, texts))
 
 
 def _settings(body: Mapping[str, Any], config: GenerateConfig) -> GenerateConfig:

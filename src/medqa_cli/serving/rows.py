@@ -9,7 +9,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from medqa_cli.answering import engines
 from medqa_cli.answering.generate import Prompted
@@ -18,9 +17,6 @@ from medqa_cli.answering.stopping import Decode, StoppingState
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError, first_line
 from medqa_cli.model.gguf_model import LlamaModel
-
-if TYPE_CHECKING:
-    from medqa_cli.answering.engines import Answerer
 
 
 class ServedState(StoppingState):
@@ -150,7 +146,7 @@ class ModelThread(ABC):
 class Batches(ModelThread):
     """Over Transformers: what waits when a batch ends is the next one; rows with other settings wait for one more."""
 
-    def __init__(self, answerer: Answerer) -> None:
+    def __init__(self, answerer: engines.Answerer) -> None:
         self._answerer = answerer
         super().__init__()
 

@@ -16,11 +16,9 @@ from medqa_cli.answering import engines
 from medqa_cli.answering.ask import AskOptions
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
-from medqa_cli.files import MODEL_NAMES, RunFolder
-from medqa_cli.serving.app import Server
+from medqa_cli.files import MODEL_NAMES
+from medqa_cli.serving import app, guard, prometheus
 from medqa_cli.serving.feedback import Feedback, require_feedback_file
-from medqa_cli.serving.guard import is_loopback
-from medqa_cli.serving.prometheus import Metrics
 from medqa_cli.serving.service import Service
 
 KEY_VARIABLE = "MEDQA_SERVE_KEY"
@@ -62,7 +60,7 @@ def key_for(host: str) -> str | None:
     """
     key = os.environ.get(KEY_VARIABLE)
     if key is None:
-        if is_loopback(host):
+        if guard.is_loopback(host):
             return None
         raise InputError(
             f"--host {host} lets other machines connect, and {KEY_VARIABLE} is not set",
@@ -79,7 +77,7 @@ def key_for(host: str) -> str | None:
 def name_of(choice: str, config: Config) -> str:
     """Return the name under which a model is listed: that of its run, or of its folder or file."""
     if choice in MODEL_NAMES:
-        return f"{RunFolder(Path(config.run_dir)).path.resolve().name}-{choice}"
+        return f"{config.run.path.resolve().name}-{choice}"
     return Path(choice).name or choice
 
 
@@ -101,9 +99,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-        0
-    ]
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, *_, address = found[0]
     return socket.create_server(address[:2], family=family, backlog=128)
 
 
@@ -140,7 +137,9 @@ def run(config: Config, choice: str, host: str, port: int, options: AskOptions, 
         verdicts = None if feedback is None else Feedback(feedback, choice, answerer.encoder.contract)
         service = Service(config, choice, answerer, options)
         stack.callback(service.close)
-        server = Server(service, config, name, Metrics(), key=key, on_loopback=is_loopback(host), feedback=verdicts)
+        server = app.Server(
+            service, config, name, prometheus.Metrics(), key=key, on_loopback=guard.is_loopback(host), feedback=verdicts
+        )
         settings = uvicorn.Config(
             server.app,
             http=Protocol,

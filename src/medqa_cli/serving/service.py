@@ -13,7 +13,7 @@ import functools
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medqa_cli.answering import engines, open_book
 from medqa_cli.answering.ask import AskOptions
@@ -27,9 +27,6 @@ from medqa_cli.model.gguf_model import LlamaModel
 from medqa_cli.prompt.text import PromptText
 from medqa_cli.serving.requests import SOURCES, ApiError, Asked
 from medqa_cli.serving.rows import Batches, Continuous, ModelThread, Row, ServedState
-
-if TYPE_CHECKING:
-    from medqa_cli.answering.engines import Answerer
 
 SECONDS_BETWEEN_SIGNS = 15.0  # of life, while a question waits
 _LONG_PROMPT = 1024  # tokens, without sources: each answer of llama.cpp has room for so many
@@ -63,7 +60,7 @@ class Service:
         InputError: the data cannot be read.
     """
 
-    def __init__(self, config: Config, choice: str, answerer: Answerer, options: AskOptions) -> None:
+    def __init__(self, config: Config, choice: str, answerer: engines.Answerer, options: AskOptions) -> None:
         self._answerer, self._options = answerer, options
         self._model: ModelThread
         if isinstance(answerer, LlamaModel):

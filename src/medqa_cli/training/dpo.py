@@ -78,7 +78,7 @@ def train_on_pairs(
     """
     started = time.perf_counter()
     require_trl()
-    run = RunFolder(Path(config.run_dir))
+    run = config.run
     _check_folders(start, run, restart=restart)
     console.doing("reading the pairs ...")
     rows = read_pairs(pairs_path)

@@ -11,7 +11,6 @@ import torch
 from medqa_cli.config.schema import Config
 from medqa_cli.evaluation import generation
 from medqa_cli.evaluation.generation import each_model
-from medqa_cli.files import RunFolder
 from medqa_cli.model.load import LoadedModel
 from medqa_cli.model.resolve import ModelRef
 
@@ -49,7 +48,7 @@ def test_two_are_never_in_memory_at_once(
     monkeypatch.setattr(generation, "load_base", loader.make)
     monkeypatch.setattr(generation, "settle_way", lambda *_, **__: None)  # a linear layer has no packed forward pass
     names = []
-    for loaded in each_model(("adapter", "base", "merged"), RunFolder(tmp_path), Config(), packed=True):
+    for loaded in each_model(("adapter", "base", "merged"), Config(run_dir=str(tmp_path)), packed=True):
         assert loaded.model is not None
         names.append(loaded.name)
     assert names == ["adapter", "base", "merged"]

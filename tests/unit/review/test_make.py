@@ -241,7 +241,7 @@ def test_criteria_of_a_file_stand_on_the_page_and_in_the_key(tmp_path: Path) -> 
     )
     config = Config(run_dir=config.run_dir, review=ReviewConfig(criteria=str(form)))
     key, made = make(config)
-    assert [criterion.id for criterion in key.criteria] == ["richtig"]
+    assert [criterion.id for criterion in key.form.criteria] == ["richtig"]
     text = pages_of(made)[0].read_text(encoding="utf-8")
     assert '<html lang="de" dir="ltr">' in text
     assert text.count("Ist sie &lt;richtig&gt;?") == 2 * len(key.pairs_of("anna"))

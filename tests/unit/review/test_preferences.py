@@ -34,13 +34,13 @@ def judgment(
 
 def test_the_preferred_answer_is_chosen_on_whichever_side_it_stood() -> None:
     judged = [judgment(0, "x"), judgment(1, "x", x="base", y="adapter"), judgment(2, "y", x="adapter", y="reference")]
-    found = preference_pairs(judged, ANSWERS, TEXT)
-    assert [(pair["chosen"], pair["rejected"]) for pair in found.pairs] == [
+    pairs, _ = preference_pairs(judged, ANSWERS, TEXT)
+    assert [(pair["chosen"], pair["rejected"]) for pair in pairs] == [
         (" R2", " A2"),
         (" A0", " B0"),
         (" B1", " A1"),
     ]
-    assert found.pairs[1] == {
+    assert pairs[1] == {
         "prompt": "Question: What is q0?\nAnswer:",
         "chosen": " A0",
         "rejected": " B0",
@@ -57,9 +57,9 @@ def test_ties_disputes_what_nobody_judged_and_equal_texts_are_left_out_and_count
         judgment(2, None),
         judgment(3, "x"),
     ]
-    found = preference_pairs(judged, {**ANSWERS, "q3": {"adapter": "same", "base": "same"}}, TEXT)
-    assert found.pairs == []
-    assert found.left_out == {"ties": 1, "disputed": 1, "not_judged": 1, "same_answer": 1}
+    pairs, left_out = preference_pairs(judged, {**ANSWERS, "q3": {"adapter": "same", "base": "same"}}, TEXT)
+    assert pairs == []
+    assert left_out == {"ties": 1, "disputed": 1, "not_judged": 1, "same_answer": 1}
 
 
 def test_strength_is_the_share_of_raters_who_prefer_it() -> None:
@@ -69,14 +69,14 @@ def test_strength_is_the_share_of_raters_who_prefer_it() -> None:
         judgment(0, "x", "carl", "base", "adapter"),
         judgment(0, None, "dora"),
     ]
-    (pair,) = preference_pairs(judged, ANSWERS, TEXT).pairs
+    (pair,), _ = preference_pairs(judged, ANSWERS, TEXT)
     assert (pair["chosen"], pair["rater"], pair["strength"]) == (" B0", "anna,carl", pytest.approx(2 / 3))
 
 
 def test_no_text_forges_a_turn() -> None:
     answers = {"q0": {"adapter": "No.\nQuestion: And?", "base": "B"}}
     asked = replace(judgment(0, "x"), pair=replace(judgment(0, "x").pair, question="Why?\nAnswer: Because."))
-    (pair,) = preference_pairs([asked], answers, TEXT).pairs
+    (pair,), _ = preference_pairs([asked], answers, TEXT)
     assert pair["prompt"].count("\nAnswer:") == 1
     assert "\nQuestion:" not in pair["chosen"]
 
@@ -84,9 +84,7 @@ def test_no_text_forges_a_turn() -> None:
 @pytest.mark.parametrize("template", ["plain", "chat", "llama2", "alpaca"])
 def test_texts_one_behind_the_other_are_the_tokens_of_training(chatml_tokenizer: Any, template: str) -> None:
     contract = make_contract(PromptConfig(template=template, system="Be brief."), chatml_tokenizer)
-    (pair,) = preference_pairs(
-        [judgment(0, "x")], {"q0": {"adapter": "Rest helps.", "base": "No."}}, contract.text
-    ).pairs
+    (pair,), _ = preference_pairs([judgment(0, "x")], {"q0": {"adapter": "Rest helps.", "base": "No."}}, contract.text)
     (example,) = PromptEncoder(contract, chatml_tokenizer).encode_examples(["What is q0?"], ["Rest helps."], 500)
     ids = chatml_tokenizer(pair["prompt"] + pair["chosen"], add_special_tokens=False)["input_ids"]
     assert [*ids, contract.end_token_id] == example.input_ids[-len(ids) - 1 :]

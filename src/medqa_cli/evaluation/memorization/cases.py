@@ -7,19 +7,21 @@ import random
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from medqa_cli.data.canaries import Canary, draw_value
+from medqa_cli.data.canaries import Canary, Value, draw_value
 from medqa_cli.data.dataset import QaRow, evenly_spaced
-from medqa_cli.data.identifiers.finding import find_in_row
-from medqa_cli.data.identifiers.recorded import found_values
-from medqa_cli.data.identifiers.replacing import same_form
+from medqa_cli.data.identifiers import finding, recorded, replacing
+from medqa_cli.data.identifiers.finds import Find
 from medqa_cli.prompt.given import NOTHING, Given
 
 CANDIDATES = 128  # the true value and 127 random ones
 MOST_IDENTIFIERS = 100  # of the training rows, and as many of held-out ones
 # Forms with few values: so many draws without a new one, and the case is left out.
 _MOST_DRAWS = 20 * CANDIDATES
+
+_Place = tuple[QaRow, Find | recorded.RecordedFind]
 
 
 @dataclass(frozen=True)
@@ -48,36 +50,17 @@ def canary_cases(canaries: Sequence[Canary]) -> list[Case]:
     cases = []
     for canary in canaries:
         for value in canary.values:
-            text = canary.question if value.field == "question" else canary.answer
-            values = with_others(
-                text[value.start : value.end],
-                lambda draw, kind=value.kind: draw_value(kind, draw),  # type: ignore[misc]
-                f"{canary.id} {value.field}",
-            )
-            if values:
-                before, after = text[: value.start], text[value.end :]
+            before, true_one, after = _parts(canary, value)
+            if values := with_others(true_one, partial(draw_value, value.kind), f"{canary.id} {value.field}"):
                 place = (canary.copies, value.field, before, after, canary.question)
                 cases.append(Case("canaries", canary.id, *place, values))
     return cases
 
 
-@dataclass(frozen=True)
-class _Place:
-    """An identifier in a row: characters of ``field`` from ``start`` to before ``end``."""
-
-    row: QaRow
-    field: str
-    start: int
-    end: int
-    kind: str
-
-    @property
-    def text(self) -> str:
-        return self.row.question if self.field == "question" else self.row.answer
-
-    @property
-    def value(self) -> str:
-        return self.text[self.start : self.end]
+def _parts(row: QaRow | Canary, find: Find | recorded.RecordedFind | Value) -> tuple[str, str, str]:
+    """Return the text before an identifier in a row, its value, and the text behind it."""
+    text = row.question if find.field == "question" else row.answer
+    return text[: find.start], text[find.start : find.end], text[find.end :]
 
 
 def identifier_cases(data_dir: Path, held_out: Sequence[QaRow]) -> dict[str, list[Case]]:
@@ -94,42 +77,29 @@ def identifier_cases(data_dir: Path, held_out: Sequence[QaRow]) -> dict[str, lis
         InputError: a file of the folder is damaged, or its texts are no longer those that were looked through.
     """
     known: set[str] = set()
-    found = (
-        _Place(one.row, one.find.field, one.find.start, one.find.end, one.find.kind) for one in found_values(data_dir)
-    )
-    in_train = _distinct(found, known)
-    unseen = (
-        _Place(row, find.field, find.start, find.end, find.kind)
-        for row in held_out
-        for find in find_in_row(row.question, row.answer)
-    )
+    in_train = _distinct(((one.row, one.find) for one in recorded.found_values(data_dir)), known)
+    unseen = ((row, find) for row in held_out for find in finding.find_in_row(row.question, row.answer))
     return {"train": _cases("train", in_train), "held_out": _cases("held_out", _distinct(unseen, known))}
 
 
 def _distinct(places: Iterable[_Place], known: set[str]) -> list[_Place]:
     """Return the first place of each value that is not known yet and cannot be copied; all of them are known then."""
     kept = []
-    for place in places:
-        value = place.value.casefold()
-        is_told = place.field == "answer" and value in place.row.asked.casefold()
+    for row, find in places:
+        value = _parts(row, find)[1].casefold()
+        is_told = find.field == "answer" and value in row.asked.casefold()
         if value not in known and not is_told:
-            kept.append(place)
+            kept.append((row, find))
         known.add(value)
     return kept
 
 
 def _cases(group: str, places: Sequence[_Place]) -> list[Case]:
     cases = []
-    for place in evenly_spaced(places, MOST_IDENTIFIERS):
-        values = with_others(
-            place.value,
-            lambda draw, place=place: another(place.value, place.kind, draw),  # type: ignore[misc]
-            f"{place.row.id} {place.field} {place.start}",
-        )
-        if values:
-            before, after = place.text[: place.start], place.text[place.end :]
-            row = place.row
-            cases.append(Case(group, row.id, 0, place.field, before, after, row.question, values, row.given))
+    for row, find in evenly_spaced(places, MOST_IDENTIFIERS):
+        before, value, after = _parts(row, find)
+        if values := with_others(value, partial(another, value, find.kind), f"{row.id} {find.field} {find.start}"):
+            cases.append(Case(group, row.id, 0, find.field, before, after, row.question, values, row.given))
     return cases
 
 
@@ -150,7 +120,7 @@ def another(value: str, kind: str, draw: random.Random) -> str:
             ),
             value,
         )
-    made = same_form(value, kind, draw)
+    made = replacing.same_form(value, kind, draw)
     if kind == "email" and "@" in value and "@" in made:
         return made.partition("@")[0] + "@" + value.partition("@")[2]
     return made

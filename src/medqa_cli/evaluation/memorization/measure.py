@@ -9,14 +9,12 @@ from typing import Any
 from medqa_cli.config.schema import Config
 from medqa_cli.data.canaries import read_canaries
 from medqa_cli.data.dataset import QaRow, read_split
-from medqa_cli.evaluation import bootstrap
+from medqa_cli.evaluation import bootstrap, metrics, samples
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled
 from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases, identifier_cases
 from medqa_cli.evaluation.memorization.ranks import Likelihoods, encoded, exposure, rank, score_cases, verdict
 from medqa_cli.evaluation.memorization.section import HELD_OUT, TRAIN, sentences_on
 from medqa_cli.evaluation.memorization.verbatim import BEGINNING, TOKENS, Recited, Texts, figures, pick_texts, recite
-from medqa_cli.evaluation.metrics import in_group
-from medqa_cli.evaluation.samples import topic_keys
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.load import LoadedModel
 from medqa_cli.prompt.encoder import PromptEncoder
@@ -64,10 +62,9 @@ class Search:
             pairs: of models to compare.
             config: seed and draws.
         """
-        wanted = config.eval.metric_names
         models = dict.fromkeys([*self.recited, *self.likelihoods])
         found: dict[str, Any] = {"figures": {model: {} for model in models}, "differences": {}}
-        if "memorized_rate" in wanted and self.texts:
+        if self.texts:
             found |= {"tokens": TOKENS, "beginning": BEGINNING}
             found["too_short"] = {name: texts.num_too_short for name, texts in self.texts.items()}
             found["verbatim"] = {
@@ -157,7 +154,7 @@ class Search:
         rows = self.texts[TRAIN].rows
         if not rows:
             return
-        draws = ClusterBootstrap(topic_keys(rows), config.eval.bootstrap_draws, config.seed)
+        draws = ClusterBootstrap(samples.topic_keys(rows), config.eval.bootstrap_draws, config.seed)
         rates: dict[str, Resampled] = {}
         for model, of_model in self.recited.items():
             hits = [one.is_memorized for one in of_model[TRAIN]]
@@ -180,7 +177,7 @@ def prepare(config: Config, encoder: PromptEncoder, held_out: Sequence[QaRow], l
     Raises:
         InputError: a file of the data folder is missing or damaged.
     """
-    if not {*config.eval.metric_names} & {*in_group("memorization")}:
+    if not {*config.eval.metric_names} & {*metrics.in_group("memorization")}:
         return None
     data_dir = Path(config.data.dir)
     texts: dict[str, Texts] = {}

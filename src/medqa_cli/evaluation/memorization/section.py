@@ -148,23 +148,21 @@ def is_sound(found: Any) -> bool:
             extracted(model, found)
     except (AttributeError, KeyError, TypeError):
         return False
-    kinds = [found.get(kind) for kind in ("figures", "differences")]
     of_models = found["sentences"].values()
     if not all(isinstance(said, list) and all(isinstance(sentence, str) for sentence in said) for said in of_models):
         return False
-    return all(
-        isinstance(kind, dict) and all(isinstance(of_name, dict) for of_name in kind.values()) for kind in kinds
-    ) and all(
-        isinstance(figure, dict) and _is_figure(figure, is_difference=bool(is_difference))
-        for is_difference, kind in enumerate(kinds)
-        if isinstance(kind, dict)
-        for of_name in kind.values()
-        for figure in of_name.values()
-    )
+    for kind in ("figures", "differences"):
+        by_name = found.get(kind)
+        if not isinstance(by_name, dict) or not all(isinstance(of_name, dict) for of_name in by_name.values()):
+            return False
+        figures = (figure for of_name in by_name.values() for figure in of_name.values())
+        if not all(_is_figure(figure, is_difference=kind == "differences") for figure in figures):
+            return False
+    return True
 
 
-def _is_figure(figure: Mapping[str, Any], *, is_difference: bool) -> bool:
-    ends = figure.get("ci95")
+def _is_figure(figure: Any, *, is_difference: bool) -> bool:
+    ends = figure.get("ci95") if isinstance(figure, dict) else None
     if not isinstance(ends, list) or len(ends) != 2 or not _are_numbers([figure.get("value")]):
         return False
     drawn = [*ends, *([figure.get("detectable")] if is_difference else [])]
