@@ -34,7 +34,10 @@ class _Evidence:
 
     ``leak``: why the questions are not held out, or empty; ``is_whole``: whether answers end, None where none were
     written; ``memory``: what can be asked out of the model, None where it was not looked for; ``judged``: what raters
-    said of the model's present answers; ``preferred``: how often they preferred it to its base.
+    said of the model's present answers; ``preferred``: how often they preferred it to its base; ``wins``: whether that
+    is more often than not, None where it is not shown or was not asked; ``could_ask_more``: few questions were asked
+    because of ``--limit``, which a small split does not reach; ``failed``: conditions of the gate; ``loops``: the
+    largest share of answers that loop, with sources or without.
     """
 
     def __init__(self, results: Mapping[str, Any], review: Mapping[str, Any] | None) -> None:
@@ -46,39 +49,14 @@ class _Evidence:
         self.is_whole, self.endings = _endings(results, model)
         self.memory = None if model is None else extracted(model, results.get("memorization", {}))
         self.judged, self.preferred = _of_raters(model, review)
-
-    @property
-    def has_both(self) -> bool:
-        """Whether a tuned model and the base were measured."""
-        return self.model is not None and "base" in self.results["models"]
-
-    @property
-    def has_sources(self) -> bool:
-        """Whether the model was measured with sources."""
-        return f"{self.model}{OPEN_BOOK}" in self.results["models"]
-
-    @property
-    def could_ask_more(self) -> bool:
-        """Whether few questions were asked because of ``--limit``, which a small split does not reach."""
-        limit = self.results["settings"].get("limit")
-        return comparison.is_few(self.results) and bool(limit) and self.results["questions"] >= limit
-
-    @property
-    def failed(self) -> list[str]:
-        """The conditions of the gate that failed."""
-        return [one["condition"] for one in self.results.get("gate", ()) if one["failed"]]
-
-    @property
-    def loops(self) -> float:
-        """The largest share of answers that loop, with sources or without."""
-        own = (self.results["models"].get(f"{self.model}{way}", {}) for way in ("", OPEN_BOOK))
-        return max(float(of.get("loop_rate", {}).get("value", 0.0)) for of in own)
-
-    @property
-    def wins(self) -> bool | None:
-        """Whether raters prefer it to its base; None: not shown, or not asked."""
-        better: bool | None = None if self.preferred is None else self.preferred["better"]
-        return better
+        self.wins: bool | None = None if self.preferred is None else self.preferred["better"]
+        self.has_both = model is not None and "base" in results["models"]
+        self.has_sources = f"{model}{OPEN_BOOK}" in results["models"]
+        limit = results["settings"].get("limit")
+        self.could_ask_more = comparison.is_few(results) and bool(limit) and results["questions"] >= limit
+        self.failed = [one["condition"] for one in results.get("gate", ()) if one["failed"]]
+        ways = (results["models"].get(f"{model}{way}", {}) for way in ("", OPEN_BOOK))
+        self.loops = max(float(of.get("loop_rate", {}).get("value", 0.0)) for of in ways)
 
 
 def conclude(results: Mapping[str, Any], review: Mapping[str, Any] | None = None) -> list[Line]:

@@ -45,16 +45,6 @@ class ChoiceResults:
     ids: tuple[str, ...]
     seen: frozenset[str] = frozenset()
 
-    def only(self, seen: bool) -> ChoiceResults:
-        """Return the part of the set that is in the training data, or the part that is not."""
-        kept = [index for index, name in enumerate(self.ids) if (name in self.seen) == seen]
-        return ChoiceResults(
-            self.choices,
-            tuple(self.gold[index] for index in kept),
-            {model: [choices[index] for index in kept] for model, choices in self.predicted.items()},
-            tuple(self.ids[index] for index in kept),
-        )
-
 
 def make_results(
     samples: Mapping[str, Sequence[Sample]],
@@ -194,29 +184,32 @@ def _as_json(figures: Mapping[str, Resampled]) -> dict[str, Any]:
 
 def _choice_results(choices: ChoiceResults, config: EvalConfig, seed: int) -> dict[str, Any]:
     """Return the metrics of a set; if some of its items are in the training data, also those of both parts."""
-    results = _choice_figures(choices, config.bootstrap_draws, seed)
+    everything = range(len(choices.gold))
+    results = _choice_figures(choices, everything, config.bootstrap_draws, seed)
     if choices.seen:
         results["contaminated"] = {"ids": [name for name in choices.ids if name in choices.seen]}
-        for name, part in (("seen", choices.only(True)), ("unseen", choices.only(False))):
-            if part.gold:
-                results["contaminated"][name] = _choice_figures(part, config.bootstrap_draws, seed)
+        for name, is_seen in (("seen", True), ("unseen", False)):
+            if part := [index for index in everything if (choices.ids[index] in choices.seen) == is_seen]:
+                results["contaminated"][name] = _choice_figures(choices, part, config.bootstrap_draws, seed)
     return results
 
 
-def _choice_figures(results: ChoiceResults, draws: int, seed: int) -> dict[str, Any]:
+def _choice_figures(results: ChoiceResults, part: Sequence[int], draws: int, seed: int) -> dict[str, Any]:
+    """Return the metrics of the items with these indices."""
+    gold = [results.gold[index] for index in part]
     # The items of a benchmark are independent: each is a cluster of its own.
-    bootstrap = ClusterBootstrap([str(index) for index in range(len(results.gold))], draws, seed)
-    counts = [results.gold.count(choice) for choice in range(len(results.choices))]
+    bootstrap = ClusterBootstrap([str(number) for number in range(len(part))], draws, seed)
+    counts = [gold.count(choice) for choice in range(len(results.choices))]
     majority = counts.index(max(counts))
 
     def figures(predicted: Sequence[int]) -> dict[str, Resampled]:
-        parts = confusion_parts(results.gold, predicted, len(results.choices))
+        parts = confusion_parts(gold, predicted, len(results.choices))
         return {name: bootstrap.figure(parts, metric(name).reduce) for name in in_group("choice")}
 
-    models = {name: figures(predicted) for name, predicted in results.predicted.items()}
-    floor = {**_as_json(figures([majority] * len(results.gold))), "choice": results.choices[majority]}
+    models = {name: figures([predicted[index] for index in part]) for name, predicted in results.predicted.items()}
+    floor = {**_as_json(figures([majority] * len(part))), "choice": results.choices[majority]}
     return {
-        "items": len(results.gold),
+        "items": len(part),
         "choices": list(results.choices),
         "models": {name: _as_json(figures) for name, figures in models.items()},
         "floors": {MAJORITY: floor},

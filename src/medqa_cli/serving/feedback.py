@@ -58,10 +58,6 @@ class Feedback:
         InputError: they cannot be written, or hold something else.
     """
 
-    _pairs: list[dict[str, Any]]
-    _samples: Mapping[str, Mapping[str, str]]
-    _said: list[dict[str, Any]]
-
     def __init__(self, path: Path, choice: str, contract: PromptContract) -> None:
         require_feedback_file(path)
         self._path, self._lock = path, threading.Lock()

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from medqa_cli.review.intervals import Cell, Mean, mean_over_questions, score_interval, t_quantile
+from medqa_cli.evaluation.bootstrap import score_interval
+from medqa_cli.review.intervals import Cell, Mean, mean_over_questions, t_quantile
 
 
 def cells(values: Sequence[float], rater: str = "anna") -> list[Cell]:
