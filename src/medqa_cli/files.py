@@ -13,7 +13,6 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -74,85 +73,35 @@ def as_umask_says() -> Iterator[None]:
 MODEL_NAMES = ("gguf", "merged", "adapter", "base")
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The paths below ``run_dir``: docs/files.md."""
 
-    path: Path
-
-    @property
-    def config_path(self) -> Path:
-        """The resolved configuration of the last training."""
-        return self.path / "config.yaml"
-
-    @property
-    def environment_path(self) -> Path:
-        """Versions, machine and commit of the last training."""
-        return self.path / "environment.json"
-
-    @property
-    def adapter_dir(self) -> Path:
-        """The trained adapter: PEFT files, tokenizer, prompt.json."""
-        return self.path / "adapter"
-
-    @property
-    def checkpoints_dir(self) -> Path:
-        """``checkpoint-N`` folders."""
-        return self.path / "checkpoints"
-
-    @property
-    def train_log_path(self) -> Path:
-        """One JSON object per logged step."""
-        return self.path / "train.jsonl"
-
-    @property
-    def train_json_path(self) -> Path:
-        """The summary of the training."""
-        return self.path / "train.json"
-
-    @property
-    def loss_plot_path(self) -> Path:
-        """The loss curves."""
-        return self.path / "loss.png"
-
-    @property
-    def merged_dir(self) -> Path:
-        """The merged model, a plain Transformers folder."""
-        return self.path / "merged"
-
-    @property
-    def gguf_dir(self) -> Path:
-        """The merged model as GGUF files, and an Ollama Modelfile."""
-        return self.path / "gguf"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Of the last training: the resolved configuration; versions, machine and commit; the summary; a JSON object a
+        # logged step; the loss curves.
+        self.config_path = path / "config.yaml"
+        self.environment_path = path / "environment.json"
+        self.train_json_path = path / "train.json"
+        self.train_log_path = path / "train.jsonl"
+        self.loss_plot_path = path / "loss.png"
+        # PEFT files, tokenizer and prompt.json; folders ``checkpoint-N``; a plain Transformers folder; GGUF files and
+        # an Ollama Modelfile.
+        self.adapter_dir = path / "adapter"
+        self.checkpoints_dir = path / "checkpoints"
+        self.merged_dir = path / "merged"
+        self.gguf_dir = path / "gguf"
+        # Samples and figures of the evaluation.
+        self.eval_dir = path / "eval"
+        self.results_path = self.eval_dir / "results.json"
+        # Pages, key, judgments and figures of the review, and its preference pairs, to train on.
+        self.review_dir = path / "review"
+        self.review_results_path = self.review_dir / "results.json"
+        self.preferences_path = self.review_dir / "dpo.jsonl"
 
     def folder_of(self, choice: str) -> Path:
         """Return the folder of a model of this run, ``adapter``, ``merged`` or ``gguf``; else the choice as a path."""
         return {"adapter": self.adapter_dir, "merged": self.merged_dir, "gguf": self.gguf_dir}.get(choice, Path(choice))
-
-    @property
-    def eval_dir(self) -> Path:
-        """Samples and results of the evaluation."""
-        return self.path / "eval"
-
-    @property
-    def results_path(self) -> Path:
-        """The figures of the evaluation."""
-        return self.eval_dir / "results.json"
-
-    @property
-    def review_dir(self) -> Path:
-        """Pages, key, judgments and figures of the review."""
-        return self.path / "review"
-
-    @property
-    def review_results_path(self) -> Path:
-        """The figures of the review."""
-        return self.review_dir / "results.json"
-
-    @property
-    def preferences_path(self) -> Path:
-        """The preference pairs of the review, to train on."""
-        return self.review_dir / "dpo.jsonl"
 
 
 def odd_kind(path: Path) -> str:

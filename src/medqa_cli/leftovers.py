@@ -46,16 +46,14 @@ def sweep_folder(folder: Path) -> list[Path]:
     """
     left = re.compile(rf"\.(?P<name>.+)\.{_RANDOM}\.(tmp|old)")
 
-    def found() -> list[str]:
+    def found() -> list[re.Match[str]]:
         with contextlib.suppress(OSError):
-            return [entry.name for entry in sorted(folder.iterdir()) if left.fullmatch(entry.name)]
+            return [match for entry in sorted(folder.iterdir()) if (match := left.fullmatch(entry.name))]
         return []
 
-    for name in found():
-        match = left.fullmatch(name)
-        assert match is not None
+    for match in found():
         sweep(folder / match["name"])
-    return [folder / name for name in found()]
+    return [folder / match[0] for match in found()]
 
 
 def old_scratch_folders(age_seconds: float) -> list[Path]:

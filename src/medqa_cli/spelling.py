@@ -44,8 +44,12 @@ def listed(names: Sequence[str]) -> str:
 
 def counted(counts: Mapping[str, int]) -> str:
     """Return ``48 exact_duplicate, 5 empty_answer``, the most frequent first."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count:,} {reason}" for reason, count in ordered)
+    return ", ".join(f"{count:,} {reason}" for reason, count in by_count(counts))
+
+
+def by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return names with their counts, the most frequent first."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def with_noun(count: int, noun: str) -> str:

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from medqa_cli.answering.emergencies import kinds
-from medqa_cli.data.encodings.code_pages import code_pages
+from medqa_cli.data.encodings.code_pages import known_pages
 from medqa_cli.data.encodings.plausibility import JUDGES
 from medqa_cli.data.languages import language_of, latin_languages
 from medqa_cli.data.normalize import without_accents
@@ -46,11 +46,11 @@ def test_scripts_are_in_order_and_letters_that_tell_kin_apart_are_of_their_scrip
 
 
 def test_each_encoding_is_a_codec_of_a_script_that_has_a_judge() -> None:
-    for codec, page in code_pages().items():
+    for codec, page in known_pages().items():
         assert codecs.lookup(codec).name.replace("-", "_") == codec
         assert page.script in JUDGES
-    assert len({page.name for page in code_pages().values()}) == len(code_pages()) == 51
-    assert [page.is_rare for page in code_pages().values()] == [False] * 26 + [True] * 25
+    assert len({page.name for page in known_pages().values()}) == len(known_pages()) == 51
+    assert [page.is_rare for page in known_pages().values()] == [False] * 26 + [True] * 25
 
 
 def test_each_speaker_has_one_role_and_is_found_by_its_folded_name() -> None:
@@ -208,7 +208,7 @@ def test_encodings_of_damaged_texts_are_known_and_their_languages_have_letters()
     assert set(table) == {"decoded_as", "written_in", "pages_of_languages"}
     assert table["decoded_as"][0] == "cp1252"
     assert all(codecs.lookup(codec) for codec in table["decoded_as"])
-    assert {*table["written_in"].split(), *table["pages_of_languages"]} <= set(code_pages())
+    assert {*table["written_in"].split(), *table["pages_of_languages"]} <= set(known_pages())
     assert all(latin_languages()[code].letters for codes in table["pages_of_languages"].values() for code in codes)
 
 

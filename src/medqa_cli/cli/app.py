@@ -1,10 +1,11 @@
-"""What the commands share: their registration, options, and the run that they work on.
+"""What the commands share: their registration, options, the run that they work on, and hints at what to do next.
 
 A command is a function with options that imports its worker inside and shows its result (``command``).
 """
 
 import errno
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -12,14 +13,17 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from medqa_cli import __version__, console
-from medqa_cli.cli import hints
 from medqa_cli.cli.program import ending_with_a_message
-from medqa_cli.config.load import Loaded, load
+from medqa_cli.config.load import DEFAULT_NAME, Loaded, load
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
 from medqa_cli.leftovers import old_scratch_folders, sweep, sweep_folder
 
+# In hints: what to do next.
+_CONVERT = "medqa convert FILE"
+START = f"start with: medqa config init (writes {DEFAULT_NAME} for this machine), then: {_CONVERT}"
+_OR_GO_THERE = "; or, if you have done so, go to the folder where you did: medqa works in the current one"
 _OLD_SECONDS = 24 * 3600  # of a scratch folder that no run needs any more, most likely
 
 P = ParamSpec("P")
@@ -31,8 +35,23 @@ def at_home(path: Path | None) -> Path | None:
     return path.expanduser() if path is not None and str(path).startswith("~") else path
 
 
+def path_option(name: str, metavar: str, text: str) -> Any:
+    """Return an option that takes a path; ``text``: its help."""
+    return typer.Option(name, metavar=metavar, help=text, callback=at_home)
+
+
+def fail_on_option(example: str) -> Any:
+    """Return the option of a gate for CI."""
+    return typer.Option("--fail-on", metavar="EXPR", help=f"Exit 1 if '{example}' or the like; repeatable.")
+
+
+def gpu_memory_option(text: str) -> Any:
+    """Return the option that names the memory of a GPU; ``text``: its help."""
+    return typer.Option("--gpu-memory", metavar="GB", min=1, help=text)
+
+
 def _config_option(default: str) -> Any:
-    return typer.Option("--config", "-c", help=f"YAML file; default: {default}.", show_default=False, callback=at_home)
+    return typer.Option("--config", "-c", help=f"YAML file; default: {default}.", callback=at_home)
 
 
 ConfigOption = Annotated[Path | None, _config_option("medqa.yaml in this folder")]
@@ -56,7 +75,6 @@ SourcesOption = Annotated[
         max=100,
         help="Passages before the question, if the model was trained with such (0: none); else reference answers "
         "beside the answer.",
-        show_default=False,
     ),
 ]
 AlsoModelOption = Annotated[
@@ -65,7 +83,7 @@ AlsoModelOption = Annotated[
 AnywayOption = Annotated[
     bool, typer.Option("--anyway", help="Let the model answer where nothing in the data is near, or asks the same.")
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False, callback=at_home)]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write.", callback=at_home)]
 
 
 def examples(*calls: str, title: str = "Examples") -> str:
@@ -159,9 +177,9 @@ def _root(
 ) -> None:
     if ctx.invoked_subcommand is None:
         console.note(ctx.get_help())
-        if hints.is_fresh(None, Config()):
+        if is_fresh(None, Config()):
             console.note("")
-            console.hint(hints.START)
+            console.hint(START)
         raise typer.Exit(InputError.exit_code)
 
 
@@ -189,9 +207,9 @@ def clear_leftovers(settings: Config) -> None:
 
 def require_data(settings: Config, config: Path | None) -> None:
     """Fail before the slow imports if nothing has been converted yet; ``config``: the file that was named."""
-    if not hints.has_data(settings.data.dir):
+    if not has_data(settings.data.dir):
         raise InputError(
-            f"no data in {settings.data.dir}: nothing has been converted yet", hints.without_data(config, settings)
+            f"no data in {settings.data.dir}: nothing has been converted yet", without_data(config, settings)
         )
 
 
@@ -210,6 +228,64 @@ def require_adapter(settings: Config, config: Path | None) -> RunFolder:
     if not (run.adapter_dir / "adapter_config.json").is_file():
         raise InputError(
             f"no adapter in {run.adapter_dir}: nothing has been trained there yet",
-            hints.without_adapter(run, config, settings),
+            without_adapter(run, config, settings),
         )
     return run
+
+
+def without_data(config: Path | None, settings: Config) -> str:
+    """Return the hint for a command that finds no data; ``config``: the file that was named."""
+    hint = _in_another_folder(Path(settings.data.dir), config) or before_convert(config, settings)
+    return f"{hint}{_OR_GO_THERE}" if is_fresh(config, settings) else hint
+
+
+def without_adapter(run: RunFolder, config: Path | None, settings: Config) -> str:
+    """Return the hint for a command that finds no adapter."""
+    if hint := _in_another_folder(run.adapter_dir, config):
+        return hint
+    if any(run.checkpoints_dir.glob("checkpoint-*")):
+        return f"a training was stopped there; go on with it: medqa train --resume{same_options(config)}"
+    if is_fresh(config, settings):
+        return f"{START}, then: medqa train{_OR_GO_THERE}"
+    first = "" if has_data(settings.data.dir) else f"{_convert(config, settings)}   and then: "
+    elsewhere = "or name another run: -c FILE or --set run_dir=DIR; or ask --model base"
+    return f"train one with: {first}medqa train{same_options(config)}   ({elsewhere})"
+
+
+def before_convert(config: Path | None, settings: Config) -> str:
+    """Return the hint for a command that misses the data."""
+    return START if is_fresh(config, settings) else f"run: {_convert(config, settings)}"
+
+
+def same_options(config: Path | None, overrides: list[str] | None = None) -> str:
+    """Return the options that name the config, to put behind the next command."""
+    options = config_options(config, overrides)
+    return f" {shlex.join(options)}" if options else ""
+
+
+def config_options(config: Path | None, overrides: list[str] | None = None) -> list[str]:
+    """Return the options that name the config, as they were given."""
+    named = [] if config is None else ["-c", str(config)]
+    return named + [word for override in overrides or () for word in ("--set", override)]
+
+
+def is_fresh(config: Path | None, settings: Config) -> bool:
+    """Tell whether nothing has been done here yet: there is no config, named or in this folder, and no data."""
+    return config is None and not os.path.lexists(DEFAULT_NAME) and not has_data(settings.data.dir)
+
+
+def has_data(data_dir: str) -> bool:
+    """Tell whether something has been converted into the folder."""
+    return (Path(data_dir) / "train.jsonl").is_file()
+
+
+def _in_another_folder(path: Path, config: Path | None) -> str:
+    """Return the hint for a path that is missing here and lies beside the config that was named; empty if not there."""
+    if config is None or path.is_absolute() or not (config.parent / path).exists():
+        return ""
+    return f"{config.parent / path} is there, but paths are those of the current folder: cd {config.parent}"
+
+
+def _convert(config: Path | None, settings: Config) -> str:
+    """Return the call that converts what the config names, or a FILE where it names nothing."""
+    return f"{'medqa convert' if settings.data.source else _CONVERT}{same_options(config)}"

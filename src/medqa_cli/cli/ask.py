@@ -22,7 +22,7 @@ from medqa_cli.errors import InputError
 )
 def ask(
     question: Annotated[
-        str | None, typer.Argument(help="The question; default: standard input, or a conversation.", show_default=False)
+        str | None, typer.Argument(help="The question; default: standard input, or a conversation.")
     ] = None,
     model: app.ModelOption = "adapter",
     compare: Annotated[
@@ -32,17 +32,13 @@ def ask(
         str | None,
         typer.Option("--file", metavar="FILE", help="Answer a file: lines of text, .jsonl, .csv; -: standard input."),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="With --file: the JSON Lines to write.", callback=app.at_home),
-    ] = None,
+    out: Annotated[Path | None, app.path_option("--out", "FILE", "With --file: the JSON Lines to write.")] = None,
     context: Annotated[
         str | None,
         typer.Option(
             "--context",
             metavar="TEXT",
             help="What belongs to the question (a case, notes), for a model that learned contexts.",
-            show_default=False,
         ),
     ] = None,
     sources: app.SourcesOption = None,

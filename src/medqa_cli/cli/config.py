@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medqa_cli import console
-from medqa_cli.cli import app, hints
+from medqa_cli.cli import app
 from medqa_cli.config.load import DEFAULT_NAME, load
 from medqa_cli.errors import InputError
 from medqa_cli.files import atomic_file
@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 )
 def init(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")] = Path(DEFAULT_NAME),
-    gpu_memory: Annotated[
-        float | None,
-        typer.Option("--gpu-memory", metavar="GB", min=1, help="For a GPU of this size, also without one here."),
-    ] = None,
+    gpu_memory: Annotated[float | None, app.gpu_memory_option("For a GPU of this size, also without one here.")] = None,
     data: Annotated[
         str | None, typer.Option("--data", metavar="SOURCE", help="Table, folder or hub id to set as data.source.")
     ] = None,
@@ -115,8 +112,8 @@ def check(config: app.ConfigOption = None, overrides: app.SetOption = None, as_j
     loaded = load(config, overrides or ())
     origin = str(loaded.path) if loaded.path else f"no {DEFAULT_NAME} in this folder: all values are defaults"
     console.result({"valid": True, "path": str(loaded.path or "")}, lambda: console.line(f"{origin}: no problem found"))
-    if hints.is_fresh(config, loaded.config):
-        console.hint(hints.START)
+    if app.is_fresh(config, loaded.config):
+        console.hint(app.START)
 
 
 @app.command(
@@ -132,8 +129,8 @@ def show(config: app.ConfigOption = None, overrides: app.SetOption = None, as_js
     from medqa_cli.config.dump import resolved_dict, resolved_yaml
 
     console.result(resolved_dict(loaded), lambda: console.line(resolved_yaml(loaded).rstrip("\n")))
-    if hints.is_fresh(config, loaded.config):
-        console.hint(hints.START)
+    if app.is_fresh(config, loaded.config):
+        console.hint(app.START)
 
 
 @app.command("medqa config schema > medqa.schema.json", group=app.config_app)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medqa_cli import console
-from medqa_cli.cli import app, hints
+from medqa_cli.cli import app
 from medqa_cli.config.load import load
 from medqa_cli.config.schema import Config
 from medqa_cli.data.reading.formats import FORMATS_IN_WORDS
@@ -40,24 +40,17 @@ def convert(
         typer.Argument(
             metavar="[SOURCE]...",
             help=f"File ({FORMATS_IN_WORDS}), folder or archive of such or of MedQuAD XML, hub id.",
-            show_default=False,
         ),
     ] = None,
     out: app.OutOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the data folder of another source.")] = False,
     audit: Annotated[
-        Path | None,
-        typer.Option(
-            "--audit", metavar="DIR", help="Convert nothing; count what DIR's splits share.", show_default=False
-        ),
+        Path | None, typer.Option("--audit", metavar="DIR", help="Convert nothing; count what DIR's splits share.")
     ] = None,
     show: Annotated[
         str | None,
         typer.Option(
-            "--show",
-            metavar="RULE",
-            help="Convert nothing; show what a rule or reason does, or 'identifiers'.",
-            show_default=False,
+            "--show", metavar="RULE", help="Convert nothing; show what a rule or reason does, or 'identifiers'."
         ),
     ] = None,
     canaries: Annotated[
@@ -68,7 +61,6 @@ def convert(
             help="Plant N rows with made-up numbers, for eval's test of memorization; data.canary_copies: how often.",
             min=0,
             max=500,
-            show_default=False,
         ),
     ] = None,
     workers: Annotated[
@@ -80,7 +72,6 @@ def convert(
             "8; 1 for a small source.",
             min=1,
             max=64,
-            show_default=False,
         ),
     ] = None,
     config: app.ConfigOption = None,
@@ -102,7 +93,7 @@ def convert(
     chosen = sources or ([named] if isinstance(named, str) else list(named or ()))
     if not chosen:
         raise InputError(
-            "no source: neither an argument nor data.source names a file", hints.before_convert(config, settings)
+            "no source: neither an argument nor data.source names a file", app.before_convert(config, settings)
         )
     app.clear_leftovers(settings)
     if show is not None:

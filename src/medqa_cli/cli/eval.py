@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from medqa_cli import allocators, console, distributed
-from medqa_cli.cli import app, hints
+from medqa_cli.cli import app
 
 
 @app.command(
@@ -21,14 +21,10 @@ def evaluate(
         typer.Option(
             "--model",
             help="Models to measure, comma-separated: adapter, base, merged, gguf, openai:URL. Default: adapter,base.",
-            show_default=False,
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Ask only this many questions.")] = None,
-    fail_on: Annotated[
-        list[str] | None,
-        typer.Option("--fail-on", metavar="EXPR", help="Exit 1 if 'adapter.nll > base.nll' or the like; repeatable."),
-    ] = None,
+    fail_on: Annotated[list[str] | None, app.fail_on_option("adapter.nll > base.nll")] = None,
     rescore: Annotated[
         bool, typer.Option("--rescore", help="Recompute the figures from the saved samples; loads no model.")
     ] = False,
@@ -52,7 +48,7 @@ def evaluate(
     from medqa_cli.evaluation import gate, report, results
     from medqa_cli.evaluation import rescore as again
 
-    options = hints.config_options(config, overrides)
+    options = app.config_options(config, overrides)
     conditions = gate.parse_conditions(fail_on or ())
     if distributed.is_main():
         app.clear_leftovers(settings)

@@ -19,9 +19,7 @@ def merge(
     more_types: Annotated[list[str] | None, typer.Argument(metavar="TYPE", hidden=True)] = None,
     gguf: Annotated[
         list[str] | None,
-        typer.Option(
-            "--gguf", metavar="TYPE...", help="Write GGUF files as well: f16, q8_0, q4_0.", show_default=False
-        ),
+        typer.Option("--gguf", metavar="TYPE...", help="Write GGUF files as well: f16, q8_0, q4_0."),
     ] = None,
     base_weights: Annotated[
         Literal["nf4", "original", "auto"],

@@ -58,7 +58,7 @@ def quickstart(
     and merges there, and shows each command before it runs.
     """
     started = time.monotonic()
-    changes = [word for change in overrides or () for word in ("--set", change)]
+    changes = app.config_options(None, overrides)
     config = load(SAMPLE / DEFAULT_NAME, overrides or ()).config
     from medqa_cli.config.dump import preset_for
 

@@ -36,7 +36,6 @@ def make(
             "--models",
             help="Whose answers: names in samples.jsonl; reference: the answers of the data. Default: "
             "adapter,base,reference; of a model with sources adapter_open_book,base_open_book,reference.",
-            show_default=False,
         ),
     ] = None,
     double: Annotated[
@@ -99,12 +98,7 @@ def _show_made(made: dict[str, Any]) -> None:
 )
 def score(
     files: FilesArgument,
-    fail_on: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-on", metavar="EXPR", help="Exit 1 if 'adapter-base.win_rate < 0.5' or the like; repeatable."
-        ),
-    ] = None,
+    fail_on: Annotated[list[str] | None, app.fail_on_option("adapter-base.win_rate < 0.5")] = None,
     config: app.RunConfigOption = None,
     overrides: app.SetOption = None,
     as_json: app.JsonOption = False,
@@ -141,10 +135,7 @@ def export(
     form: Annotated[
         str, typer.Option("--format", metavar="dpo", help="Preference pairs, as TRL and others read them.")
     ] = "dpo",
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="File to write; default: review/dpo.jsonl.", callback=app.at_home),
-    ] = None,
+    out: Annotated[Path | None, app.path_option("--out", "FILE", "File to write; default: review/dpo.jsonl.")] = None,
     config: app.RunConfigOption = None,
     overrides: app.SetOption = None,
     as_json: app.JsonOption = False,

@@ -26,11 +26,10 @@ def serve(
     anyway: app.AnywayOption = False,
     feedback: Annotated[
         Path | None,
-        typer.Option(
+        app.path_option(
             "--feedback",
-            metavar="FILE",
-            help="Let readers report wrong or harmful answers, into this .json: for medqa review score and export.",
-            callback=app.at_home,
+            "FILE",
+            "Let readers report wrong or harmful answers, into this .json: for medqa review score and export.",
         ),
     ] = None,
     config: app.RunConfigOption = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from medqa_cli import allocators, console, distributed
-from medqa_cli.cli import app, hints
+from medqa_cli.cli import app
 from medqa_cli.config.load import load
 from medqa_cli.errors import InputError, Interrupted
 
@@ -39,10 +39,7 @@ def train(
         bool, typer.Option("--plan", help="Train nothing; report what it would take, before loading any weight.")
     ] = False,
     gpu_memory: Annotated[
-        float | None,
-        typer.Option(
-            "--gpu-memory", metavar="GB", min=1, help="With --plan: for a GPU of this size, also without one here."
-        ),
+        float | None, app.gpu_memory_option("With --plan: for a GPU of this size, also without one here.")
     ] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="With --plan: load the weights and time two steps as well.")
@@ -52,21 +49,11 @@ def train(
     ] = Method.SFT,
     pairs: Annotated[
         Path | None,
-        typer.Option(
-            "--pairs",
-            metavar="FILE",
-            help="With --method dpo: the pairs; default: review/dpo.jsonl of the run.",
-            callback=app.at_home,
-        ),
+        app.path_option("--pairs", "FILE", "With --method dpo: the pairs; default: review/dpo.jsonl of the run."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="With --method dpo: the run folder to write; default: run_dir with -dpo.",
-            callback=app.at_home,
-        ),
+        app.path_option("--out", "DIR", "With --method dpo: the run folder to write; default: run_dir with -dpo."),
     ] = None,
     config: app.ConfigOption = None,
     overrides: app.SetOption = None,
@@ -112,7 +99,7 @@ def train(
         summary = worker.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
     except Interrupted as stopped:
         # Whoever goes on has to give the same settings again.
-        raise Interrupted(stopped.message, f"{stopped.hint}{hints.same_options(config, overrides)}") from None
+        raise Interrupted(stopped.message, f"{stopped.hint}{app.same_options(config, overrides)}") from None
     console.result(summary, lambda: outcome.show(summary, run, loaded.config.prompt.sources))
     distributed.leave_group()
 

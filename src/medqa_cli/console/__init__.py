@@ -4,6 +4,8 @@ With ``--json`` one JSON object on stdout replaces the tables. Text from data or
 ``printable`` before it reaches a terminal; files keep it unchanged.
 """
 
+# ruff: noqa: F401 -- what the other packages print with
+
 from medqa_cli.console.displays import ProgressHandle, RunDisplay, doing, progress, run_display, sparkline, status
 from medqa_cli.console.printing import (
     AnswerStream,
@@ -32,36 +34,3 @@ from medqa_cli.console.terminal import (
     use_json,
     width,
 )
-
-__all__ = [
-    "AnswerStream",
-    "ProgressHandle",
-    "RunDisplay",
-    "begin",
-    "clock",
-    "doing",
-    "end",
-    "error",
-    "hint",
-    "is_live",
-    "json_enabled",
-    "json_line",
-    "json_lines",
-    "line",
-    "mute",
-    "note",
-    "printable",
-    "progress",
-    "result",
-    "run_display",
-    "side_by_side",
-    "sparkline",
-    "status",
-    "stream",
-    "table",
-    "unmute",
-    "use_json",
-    "warn",
-    "warn_once",
-    "width",
-]

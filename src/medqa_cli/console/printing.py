@@ -10,25 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from medqa_cli.console.terminal import (
-    end,
-    json_enabled,
-    json_line,
-    printable,
-    state,
-    status_line,
-    stderr_console,
-    stdout_console,
-)
+from medqa_cli.console import terminal
 from medqa_cli.errors import ConfigError, MedqaError
 from medqa_cli.streams import encodes_all
 
 
 def result(data: Any, show: Callable[[], None]) -> None:
     """Give a command's result: ``data`` as JSON under ``--json``, otherwise whatever ``show`` prints."""
-    end()
-    if json_enabled():
-        sys.stdout.write(json_line(data, ascii_only=not encodes_all(sys.stdout)))
+    terminal.end()
+    if terminal.json_enabled():
+        sys.stdout.write(terminal.json_line(data, ascii_only=not encodes_all(sys.stdout)))
         sys.stdout.flush()
     else:
         show()
@@ -50,30 +41,34 @@ def table(
     """
     columns = max(len(row) for row in rows)
     grid = Table(
-        title=escape(printable(title)) or None, title_justify="left", show_header=bool(header), box=None, pad_edge=False
+        title=escape(terminal.printable(title)) or None,
+        title_justify="left",
+        show_header=bool(header),
+        box=None,
+        pad_edge=False,
     )
     for index in range(columns):
-        label = escape(printable(header[index])) if header else ""
+        label = escape(terminal.printable(header[index])) if header else ""
         grid.add_column(label, justify="left" if index == 0 else "right", overflow="fold")
     for number, row in enumerate(rows):
-        cells = [escape(printable(cell)) for cell in row]
+        cells = [escape(terminal.printable(cell)) for cell in row]
         grid.add_row(*[f"[bold red]{cell}[/]" if (number, i) in alarming else cell for i, cell in enumerate(cells)])
-    with status_line.covered():
-        console = stdout_console()
+    with terminal.status_line.covered():
+        console = terminal.stdout_console()
         console.print(grid)
         console.print()
 
 
 def line(text: str = "") -> None:
     """Print one line of a result to stdout."""
-    with status_line.covered():
-        stdout_console().print(escape(printable(text)))
+    with terminal.status_line.covered():
+        terminal.stdout_console().print(escape(terminal.printable(text)))
 
 
 def json_lines(rows: Iterable[Any]) -> None:
     """Print one JSON object a line to stdout."""
     for row in rows:
-        sys.stdout.write(json_line(row, ascii_only=not encodes_all(sys.stdout)))
+        sys.stdout.write(terminal.json_line(row, ascii_only=not encodes_all(sys.stdout)))
     sys.stdout.flush()
 
 
@@ -81,48 +76,50 @@ def side_by_side(titles: Sequence[str], texts: Sequence[str], feet: Sequence[str
     """Print texts in columns of the same width, each with a title above and a line below, to stdout."""
     grid = Table(box=None, pad_edge=False, expand=True, padding=(0, 2))
     for title in titles:
-        grid.add_column(escape(printable(title)), ratio=1, overflow="fold")
+        grid.add_column(escape(terminal.printable(title)), ratio=1, overflow="fold")
     for cells in (texts, [""] * len(texts), feet):
-        grid.add_row(*(escape(printable(cell)) for cell in cells))
+        grid.add_row(*(escape(terminal.printable(cell)) for cell in cells))
     Console(highlight=False, emoji=False).print(grid)
 
 
 def note(text: str) -> None:
     """Print on stderr what is being done or what the user should know."""
-    stderr_console().print(escape(printable(text)), style="dim" if stderr_console().is_terminal else None)
+    terminal.stderr_console().print(
+        escape(terminal.printable(text)), style="dim" if terminal.stderr_console().is_terminal else None
+    )
 
 
 def warn(text: str) -> None:
     """Print on stderr what may be wrong."""
-    stderr_console().print(f"[yellow]warning:[/yellow] {escape(printable(text))}")
+    terminal.stderr_console().print(f"[yellow]warning:[/yellow] {escape(terminal.printable(text))}")
 
 
 def warn_once(text: str) -> None:
     """Warn, but only once per command with the same text."""
-    if text not in state.warned_of:
-        state.warned_of.add(text)
+    if text not in terminal.state.warned_of:
+        terminal.state.warned_of.add(text)
         warn(text)
 
 
 def error(problem: MedqaError) -> None:
     """Print an error and its hint to stderr."""
-    console = stderr_console()
+    console = terminal.stderr_console()
     lines = problem.problems if isinstance(problem, ConfigError) else [problem.message]
     for text in lines:
-        console.print(f"[red]error:[/red] {escape(printable(text))}")
+        console.print(f"[red]error:[/red] {escape(terminal.printable(text))}")
     if problem.hint:
         hint(problem.hint)
 
 
 def hint(text: str) -> None:
     """Print on stderr what to do next."""
-    stderr_console().print(f"[cyan]hint:[/cyan] {escape(printable(text))}")
+    terminal.stderr_console().print(f"[cyan]hint:[/cyan] {escape(terminal.printable(text))}")
 
 
 def stream(text: str) -> None:
     """Write a piece of an answer to stdout at once, without a newline."""
-    end()
-    sys.stdout.write(printable(text))
+    terminal.end()
+    sys.stdout.write(terminal.printable(text))
     sys.stdout.flush()
 
 
@@ -143,8 +140,8 @@ class AnswerStream:
         if not self._wraps:
             stream(piece)
             return
-        end()
-        for character in printable(piece):
+        terminal.end()
+        for character in terminal.printable(piece):
             if character.isspace():
                 self._put_word()
                 if character == "\n":

@@ -145,15 +145,12 @@ def read_canaries(data_dir: Path) -> list[Canary]:
     """
     path = data_dir / CANARIES_NAME
     require_file(path)
-    canaries = []
     try:
-        for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
-            canaries.append(_canary(json.loads(line)))
+        return [_canary(json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}", "run medqa convert again") from error
-    return canaries
 
 
 def _canary(entry: dict[str, Any]) -> Canary:

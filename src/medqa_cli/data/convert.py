@@ -19,15 +19,12 @@ from typing import TYPE_CHECKING, Any
 from medqa_cli import __version__, console
 from medqa_cli.cards import data_card
 from medqa_cli.config.schema import DataConfig
+from medqa_cli.data import dataset, filtering, row_work, splitting, writing
 from medqa_cli.data.audit import audit_written
 from medqa_cli.data.canaries import as_planted, make_canaries, write_canaries
-from medqa_cli.data.cleaning.reasons import enabled_reasons
-from medqa_cli.data.cleaning.rules import RULES, enabled_rules
-from medqa_cli.data.dataset import CANARIES_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable
+from medqa_cli.data.cleaning import reasons, rules
 from medqa_cli.data.documents.finding import find_documents
-from medqa_cli.data.documents.held_out import DocumentRuns
 from medqa_cli.data.documents.reading import Documents, read_documents
-from medqa_cli.data.filtering import RowBatches, check_something_kept, drop_column_of_one_topic, filter_rows
 from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
@@ -40,12 +37,9 @@ from medqa_cli.data.report import (
     warn_of_identifiers,
     warn_of_one_topic,
 )
-from medqa_cli.data.row_work import RowSettings
 from medqa_cli.data.row_workers import row_workers
-from medqa_cli.data.splitting import place_rows
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell
-from medqa_cli.data.writing import Render, index_rows, write_rows
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import CARD_NAME, atomic_dir, write_json
 from medqa_cli.leftovers import sweep
@@ -62,7 +56,7 @@ def convert(
     sources: Sequence[str],
     data: DataConfig,
     seed: int,
-    render: Render,
+    render: writing.Render,
     lengths: TokenLengths | None,
     out_dir: Path,
     force: bool = False,
@@ -111,9 +105,9 @@ def convert(
         with _timed(stage_seconds, "report"):
             _write_card(folder, report, opened, Path(sources[0]).name, data, seed)
             if lengths is not None:
-                lengths.draw(folder / LENGTHS_NAME)
+                lengths.draw(folder / dataset.LENGTHS_NAME)
         report |= {"seconds": round(time.perf_counter() - started, 2), "stage_seconds": stage_seconds}
-        write_json(folder / REPORT_NAME, report)
+        write_json(folder / dataset.REPORT_NAME, report)
     return report
 
 
@@ -127,7 +121,7 @@ def _write_card(
         license=opened.license,
         medqa_version=__version__,
         settings=asdict(data),
-        rule_docs={rule_name: rule.doc for rule_name, rule in RULES.items()},
+        rule_docs={rule_name: rule.doc for rule_name, rule in rules.RULES.items()},
         shows_languages=has_other_languages(report["languages"]),
     )
     (folder / CARD_NAME).write_text(card, encoding="utf-8", newline="\n")
@@ -135,12 +129,12 @@ def _write_card(
 
 def _open(sources: Sequence[str], data: DataConfig, out_dir: Path, force: bool) -> SourceRows:
     """Check the config and the folder to write, open the sources, and say what they are."""
-    enabled_rules(data.cleaning)  # a wrong name is reported before anything is read
-    enabled_reasons(data.reasons)
+    rules.enabled_rules(data.cleaning)  # a wrong name is reported before anything is read
+    reasons.enabled_reasons(data.reasons)
     opened = open_sources(sources, column_names(data))
     name = ", ".join(sources)
     sweep(Path(os.path.realpath(out_dir)))
-    check_replaceable(out_dir, name, local_paths(sources), _sha256(opened), force)
+    dataset.check_replaceable(out_dir, name, local_paths(sources), _sha256(opened), force)
     console.note(f"reading {name}: {opened.description}; columns: {opened.columns.describe()}")
     for warning in opened.warnings:
         console.warn(warning)
@@ -163,7 +157,7 @@ class _Inputs:
     documents: Documents
     data: DataConfig
     seed: int
-    render: Render
+    render: writing.Render
     lengths: TokenLengths | None
     search: ModelSearch | None
     num_rows: int = 0
@@ -177,38 +171,31 @@ def _convert_into(
     spool_path, sets_path = folder / SPOOL_NAME, folder / SETS_NAME
     with RowSketches(sets_path, data.near_duplicate_threshold) as sketches, contextlib.ExitStack() as stack:
         with _timed(stage_seconds, "read and clean"):
-            batches = RowBatches(opened.rows)
+            batches, are_many = filtering.in_batches(opened.rows)
             if not isinstance(workers, Workers):
-                workers = stack.enter_context(row_workers(workers, batches.are_many))
-            settings = _row_settings(data, seed, opened)
-            filtered = filter_rows(
-                batches,
-                settings,
-                data.max_copies_of_an_answer,
-                spool_path,
-                sketches,
-                workers,
-                inputs.search,
-                inputs.num_rows,
+                workers = stack.enter_context(row_workers(workers, are_many))
+            settings = row_work.RowSettings(data, seed, has_topic_column=opened.columns.topic is not None)
+            filtered = filtering.filter_rows(
+                batches, settings, spool_path, sketches, workers, inputs.search, inputs.num_rows
             )
-        check_something_kept(filtered, inputs.name)
-        drop_column_of_one_topic(filtered, opened)
+        filtering.check_something_kept(filtered, inputs.name)
+        filtering.drop_column_of_one_topic(filtered, opened)
         with _timed(stage_seconds, "split and purge"), console.status("splitting ..."):
             # Rows of one page share a topic, where topics tell nothing.
             by_page = pages_tell([key.topics for key in filtered.keys], [key.page for key in filtered.keys])
             if by_page:
                 filtered.keys = [key._replace(topics=(*key.topics, key.page)) for key in filtered.keys]
-            places = place_rows(filtered.keys, sketches, data, seed)
+            places = splitting.place_rows(filtered.keys, sketches, data, seed)
         passages = inputs.documents.passages
-        indexed = workers.beside(index_rows, folder, spool_path, places, filtered.by_question, passages)
+        indexed = workers.beside(writing.index_rows, folder, spool_path, places, filtered.by_question, passages)
         with _timed(stage_seconds, "write"), console.status("writing ..."):
             canaries = make_canaries(data.canaries, data.canary_copies, seed)
             planted = as_planted(canaries, data.identifiers, seed, inputs.search)
-            written = write_rows(
+            written = writing.write_rows(
                 folder, spool_path, filtered, places, data, seed, inputs.render, inputs.lengths, planted
             )
             if canaries:
-                write_canaries(folder / CANARIES_NAME, canaries)
+                write_canaries(folder / dataset.CANARIES_NAME, canaries)
         with _timed(stage_seconds, "audit"):
             audit = audit_written(folder, sketches, by_page, workers)
         with _timed(stage_seconds, "index"), console.status("indexing ..."):
@@ -231,24 +218,13 @@ def _convert_into(
     if passages:
         with _timed(stage_seconds, "open book"), console.status("comparing documents with held-out answers ..."):
             documents = inputs.documents
-            document_runs = DocumentRuns(documents.texts, documents.pairs, data.near_duplicate_threshold)
-            report["documents"] = documents.report | {"answers_held_out": document_runs.count(folder)}
+            held_out = documents.count_held_out(folder, data.near_duplicate_threshold)
+            report["documents"] = documents.report | {"answers_held_out": held_out}
         if inputs.lengths is not None:
             inputs.lengths.add_passages([passage.text for passage in passages])
     report |= {"tokens": None if inputs.lengths is None else inputs.lengths.summary()}
     check_counts(report)
     return report
-
-
-def _row_settings(data: DataConfig, seed: int, opened: SourceRows) -> RowSettings:
-    return RowSettings(
-        enabled_rules(data.cleaning),
-        enabled_reasons(data.reasons),
-        data.identifiers,
-        data.near_duplicate_threshold,
-        seed,
-        has_topic_column=opened.columns.topic is not None,
-    )
 
 
 def _source(name: str, opened: SourceRows, sha256_of_rows: str) -> dict[str, Any]:

@@ -78,14 +78,7 @@ def read_split(data_dir: Path, split: str) -> list[QaRow]:
 
 
 def iterate_split(data_dir: Path, split: str) -> Iterator[QaRow]:
-    """Read one split row by row.
-
-    Args:
-        data_dir: the folder that ``medqa convert`` wrote.
-        split: ``train``, ``validation`` or ``test``.
-
-    Yields:
-        the rows in the order of the file; none where nothing was held out.
+    """Yield the rows of one split in the order of its file; none where nothing was held out.
 
     Raises:
         InputError: the folder or the file is missing, or a line is damaged.
@@ -122,26 +115,27 @@ def row_of_line(line: bytes, location: str) -> QaRow:
         InputError: the line is damaged.
     """
     try:
-        value = json.loads(line.decode("utf-8"))
+        return _row(json.loads(line.decode("utf-8")))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{location}: damaged line: {error}", "run medqa convert again") from error
+
+
+def _row(value: Any) -> QaRow:
     if not isinstance(value, dict):
-        raise InputError(f"{location}: damaged line: not an object", "run medqa convert again")
+        raise ValueError("not an object")
     wrong = [key for key in _KEYS if not isinstance(value.get(key), str)]
     if wrong:
-        raise InputError(f"{location}: damaged line: no text under {', '.join(wrong)}", "run medqa convert again")
+        raise ValueError(f"no text under {', '.join(wrong)}")
     paraphrase_of = value.get("paraphrase_of")
     given = NOTHING
     if _GIVEN_KEYS & value.keys():
         try:
             earlier = tuple(Turn(**turn) for turn in value.get("earlier_turns", ()))
-            given = Given(earlier, value.get("context", ""))
         except TypeError as error:
-            raise InputError(
-                f"{location}: damaged line: earlier_turns holds no turns", "run medqa convert again"
-            ) from error
+            raise ValueError("earlier_turns holds no turns") from error
+        given = Given(earlier, value.get("context", ""))
         if not all(isinstance(text, str) for turn in (*earlier, (given.context,)) for text in turn):
-            raise InputError(f"{location}: damaged line: a turn or the context is no text", "run medqa convert again")
+            raise ValueError("a turn or the context is no text")
     return QaRow(
         **{key: value[key] for key in _KEYS},
         paraphrase_of=paraphrase_of if isinstance(paraphrase_of, str) else "",
@@ -208,34 +202,30 @@ def check_replaceable(out_dir: Path, name: str, paths: Sequence[Path], sha256: s
     Raises:
         InputError: the folder must not be replaced.
     """
-    resolved = out_dir.resolve()
+    resolved, other = out_dir.resolve(), "choose another: --out DIR"
     if Path.cwd().resolve().is_relative_to(resolved):
-        raise InputError(f"{out_dir} is or holds the current folder", "choose another: --out DIR")
+        raise InputError(f"{out_dir} is or holds the current folder", other)
     for path in paths:
         if path.resolve().is_relative_to(resolved):
-            raise InputError(f"{path} lies in {out_dir}, which is replaced as a whole", "choose another: --out DIR")
+            raise InputError(f"{path} lies in {out_dir}, which is replaced as a whole", other)
     if not resolved.exists():
         return
     if not resolved.is_dir():
-        raise InputError(f"{out_dir} is a file; expected a folder to write", "choose another: --out DIR")
+        raise InputError(f"{out_dir} is a file; expected a folder to write", other)
     names = sorted(entry.name for entry in resolved.iterdir())
     if not names:
         return
     report = report_of(resolved)
     if report is None:
-        raise InputError(
-            f"{out_dir} holds files that medqa convert did not write: {listed(names)}", "choose another: --out DIR"
-        )
+        raise InputError(f"{out_dir} holds files that medqa convert did not write: {listed(names)}", other)
     foreign = [name for name in names if name not in OWN_FILES]
     if foreign:
-        raise InputError(
-            f"{out_dir} also holds {listed(foreign)}, which would be lost", "move it away, or choose another: --out DIR"
-        )
+        raise InputError(f"{out_dir} also holds {listed(foreign)}, which would be lost", f"move it away, or {other}")
     earlier = report["source"]
     if not force and earlier.get("sha256") != sha256 and earlier.get("path") != name:
         raise InputError(
             f"{out_dir} was made from another source, {earlier.get('path')}",
-            "replace it with --force, or choose another: --out DIR",
+            f"replace it with --force, or {other}",
         )
 
 

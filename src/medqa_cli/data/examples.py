@@ -53,7 +53,7 @@ class IdentifierExample:
 def identifier_examples(
     opened: SourceRows, cleaning: Mapping[str, bool], count: int, seed: int, search: ModelSearch | None = None
 ) -> list[IdentifierExample]:
-    """Draw finds of each kind from the rows of a source, as they are after cleaning.
+    """Draw finds of each kind from the rows of a source, as they are after cleaning; rejected rows are among them.
 
     Args:
         opened: the source.
@@ -63,14 +63,13 @@ def identifier_examples(
         search: looks for them; None: the rules do.
 
     Returns:
-        the finds by kind, and of one kind in the order of the source; rows that ``convert`` rejects are among them.
+        the finds by kind, and of one kind in the order of the source.
     """
     drawn: dict[str, list[tuple[bytes, int, IdentifierExample]]] = {kind: [] for kind in KINDS}
-    ranked = {kind: drawn[kind] for kind in KINDS}
     for number, (key, example) in enumerate(_finds_in_rows(opened, cleaning, search)):
         rank = bytes(255 - byte for byte in rank_of(seed, "show", key))  # the heap drops its smallest
-        push = heapq.heappush if len(ranked[example.kind]) < count else heapq.heappushpop
-        push(ranked[example.kind], (rank, number, example))
+        push = heapq.heappush if len(drawn[example.kind]) < count else heapq.heappushpop
+        push(drawn[example.kind], (rank, number, example))
     return [example for kind in KINDS for _, _, example in sorted(drawn[kind], key=lambda item: item[1])]
 
 

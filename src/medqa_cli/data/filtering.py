@@ -12,22 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from medqa_cli import console
+from medqa_cli.data import row_work
 from medqa_cli.data.cleaning.reasons import how_to_keep
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.normalize import RowKeys
 from medqa_cli.data.reading.rows import RawRow, Rows, SourceRows, Talk, UnreadRow
-from medqa_cli.data.row_work import (
-    PassingRow,
-    RejectedRow,
-    RowSettings,
-    SomeRows,
-    SpooledRow,
-    packed,
-    row_work,
-    unpacked,
-    without_identifiers,
-    write_spooled,
-)
 from medqa_cli.data.sketches import RowSketch
 from medqa_cli.data.topics.topics import ColumnOfOneTopic
 from medqa_cli.errors import InputError
@@ -36,6 +25,8 @@ from medqa_cli.workers import Workers
 
 if TYPE_CHECKING:
     from medqa_cli.data.identifiers.model_finds import ModelSearch
+
+Batch = list[RawRow | UnreadRow]
 
 ROWS_PER_UPDATE = 1000
 # Rows that go through the work together, and the characters from which on fewer do.
@@ -92,21 +83,6 @@ class Filtered:
     has_earlier: bool = False
     has_context: bool = False
 
-    def count_talk(self, talk: Talk) -> None:
-        """Count a row of the source that is a conversation."""
-        if talk.said > 1 or talk.is_open:
-            self.conversations += 1
-            self.answers += talk.said
-            self.open_questions += talk.is_open
-
-    def count_rejected(self, spooled: SpooledRow, is_unreadable: bool) -> None:
-        """Count a rejected row."""
-        self.rejected[spooled.reason] += 1
-        self.unreadable[spooled.reason] += is_unreadable
-        if not self.first_rejected:
-            detail = f": {spooled.detail}" if spooled.detail else ""
-            self.first_rejected = f"{spooled.place}: {spooled.reason}{detail}"
-
 
 def check_something_kept(filtered: Filtered, name: str) -> None:
     """Check that there is something to split.
@@ -162,25 +138,18 @@ class DuplicateFilter:
         return None
 
 
-class RowBatches:
-    """The rows of a source in lists that are short and hold little text; to be run through once.
+def in_batches(rows: Rows) -> tuple[Iterator[Batch], bool]:
+    """Return the rows of a source in lists that are short and hold little text.
 
-    Attributes:
-        are_many: so many that processes that share the work save time.
+    Beside them, whether they are so many that processes that share the work save time.
     """
-
-    def __init__(self, rows: Rows) -> None:
-        batches = _in_batches(rows)
-        first = list(itertools.islice(batches, _FEWEST_TO_SHARE))
-        self.are_many = len(first) == _FEWEST_TO_SHARE
-        self._batches = itertools.chain(first, batches)
-
-    def __iter__(self) -> Iterator[list[RawRow | UnreadRow]]:
-        return self._batches
+    batches = _batches(rows)
+    first = list(itertools.islice(batches, _FEWEST_TO_SHARE))
+    return itertools.chain(first, batches), len(first) == _FEWEST_TO_SHARE
 
 
-def _in_batches(rows: Rows) -> Iterator[list[RawRow | UnreadRow]]:
-    batch: list[RawRow | UnreadRow] = []
+def _batches(rows: Rows) -> Iterator[Batch]:
+    batch: Batch = []
     size = 0
     for row in rows:
         batch.append(row)
@@ -193,21 +162,19 @@ def _in_batches(rows: Rows) -> Iterator[list[RawRow | UnreadRow]]:
 
 
 def filter_rows(
-    batches: RowBatches,
-    settings: RowSettings,
-    max_copies: int | None,
+    batches: Iterator[Batch],
+    settings: row_work.RowSettings,
     spool_path: Path,
     sketches: RowSketches,
     workers: Workers,
-    search: ModelSearch | None = None,
-    num_rows: int = 0,
+    search: ModelSearch | None,
+    num_rows: int,
 ) -> Filtered:
     """Clean and filter all rows of a source.
 
     Args:
         batches: the rows.
         settings: what the work on a row has to know.
-        max_copies: ``data.max_copies_of_an_answer``.
         spool_path: the file to write all rows to, for the second pass.
         sketches: gets each row that passed, in the order of ``Filtered.keys``.
         workers: they do the work on the rows; what comes out is the same for any number of them.
@@ -222,19 +189,19 @@ def filter_rows(
         contextlib.ExitStack() as stack,
         console.status("reading and cleaning ...") as show_status,
     ):
-        row_filter = _RowFilter(settings, max_copies, spool, sketches, search)
+        row_filter = _RowFilter(settings, spool, sketches, search)
         filtered = row_filter.filtered
         if search is None:
-            work = workers.map(row_work, (settings,), row_filter.pieces(batches))
+            work = workers.map(row_work.row_work, (settings,), row_filter.pieces(batches))
         else:
             bar = stack.enter_context(console.progress("rows searched by the model", num_rows))
-            do = row_work(settings, search, lambda rows: bar.update(filtered.read + rows))
+            do = row_work.row_work(settings, search, lambda rows: bar.update(filtered.read + rows))
             work = map(do, row_filter.pieces(batches))
         for told in work:
             made = iter(told.sketches)
             for row in told.rows:
-                if isinstance(row, RejectedRow):
-                    row_filter.reject(unpacked(row.spooled), row.spooled, row.is_unreadable)
+                if isinstance(row, row_work.RejectedRow):
+                    row_filter.reject(row_work.unpacked(row.spooled), row.spooled, row.is_unreadable)
                 else:
                     row_filter.judge(row, next(made))
                 if filtered.read % ROWS_PER_UPDATE == 0:
@@ -248,8 +215,7 @@ class _RowFilter:
 
     def __init__(
         self,
-        settings: RowSettings,
-        max_copies: int | None,
+        settings: row_work.RowSettings,
         spool: BinaryIO,
         sketches: RowSketches,
         search: ModelSearch | None,
@@ -257,10 +223,10 @@ class _RowFilter:
         self.filtered = Filtered()
         self.digest = hashlib.sha256()
         self._settings, self._search = settings, search
-        self._duplicates = DuplicateFilter(max_copies, settings.reasons)
+        self._duplicates = DuplicateFilter(settings.data.max_copies_of_an_answer, settings.reasons)
         self._spool, self._sketches = spool, sketches
 
-    def pieces(self, batches: RowBatches) -> Iterator[SomeRows]:
+    def pieces(self, batches: Iterator[Batch]) -> Iterator[row_work.SomeRows]:
         """Yield the rows for those who do the work, and digest them as they were read."""
         last_talk: Talk | None = None
         for rows in batches:
@@ -270,21 +236,30 @@ class _RowFilter:
                     last += f"\0{row.talk.context}"
                     if row.talk is not last_talk:  # its rows come one after the other
                         last_talk = row.talk
-                        self.filtered.count_talk(row.talk)
+                        if last_talk.said > 1 or last_talk.is_open:
+                            self.filtered.conversations += 1
+                            self.filtered.answers += last_talk.said
+                            self.filtered.open_questions += last_talk.is_open
                 self.digest.update(f"{row.question}\0{row.answer}\0{last}\0".encode("utf-8", "surrogatepass"))
-            yield SomeRows(rows, self._settings.has_topic_column and not self.filtered.column.tells)
+            yield row_work.SomeRows(rows, self._settings.has_topic_column and not self.filtered.column.tells)
 
-    def reject(self, row: SpooledRow, spooled: bytes, is_unreadable: bool = False) -> None:
+    def reject(self, row: row_work.SpooledRow, spooled: bytes, is_unreadable: bool = False) -> None:
         """Take a row that is rejected, as it is and packed."""
-        self.filtered.count_rejected(row, is_unreadable)
+        self.filtered.rejected[row.reason] += 1
+        self.filtered.unreadable[row.reason] += is_unreadable
+        if not self.filtered.first_rejected:
+            detail = f": {row.detail}" if row.detail else ""
+            self.filtered.first_rejected = f"{row.place}: {row.reason}{detail}"
         self._count(spooled)
 
-    def judge(self, row: PassingRow, sketch: RowSketch) -> None:
+    def judge(self, row: row_work.PassingRow, sketch: RowSketch) -> None:
         """Take a row that is kept unless it is a copy of one before it."""
         keys = row.keys
         if reason := self._duplicates.reason(keys):
-            rejected = without_identifiers(unpacked(row.spooled).rejected_for(reason), self._settings, self._search)
-            self.reject(rejected, packed(rejected))
+            rejected = row_work.without_identifiers(
+                row_work.unpacked(row.spooled).rejected_for(reason), self._settings, self._search
+            )
+            self.reject(rejected, row_work.packed(rejected))
             return
         self.filtered.keys.append(keys)
         self.filtered.asked.append(row.is_topic_known and not row.is_topic_given)
@@ -296,7 +271,7 @@ class _RowFilter:
         self._count(row.spooled)
 
     def _count(self, spooled: bytes) -> None:
-        write_spooled(self._spool, spooled)
+        row_work.write_spooled(self._spool, spooled)
         filtered = self.filtered
         filtered.read += 1
         if filtered.read == ROWS_BEFORE_GIVING_UP and len(filtered.keys) < FEWEST_KEPT:

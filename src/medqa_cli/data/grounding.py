@@ -13,8 +13,7 @@ from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.minhash import shingle_sets
 from medqa_cli.data.normalize import normalize, rank_of
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
-from medqa_cli.data.topics.paraphrases import paraphrase
-from medqa_cli.data.topics.question_types import OTHER, recognize
+from medqa_cli.data.topics import paraphrases, question_types
 from medqa_cli.data.topics.topics import topic_names
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.given import with_mark
@@ -127,8 +126,8 @@ def as_heading(question: str) -> str:
     The passages of documents have such titles, and a model that has only read questions above passages takes them for
     the beginning of an answer.
     """
-    form = recognize(question)
-    if form is None or form.kind == OTHER:
+    form = question_types.recognize(question)
+    if form is None or form.kind == question_types.OTHER:
         return question
     topic = form.topic[:1].upper() + form.topic[1:]
     return topic if form.kind == "information" else f"{topic}: {form.kind}"
@@ -136,7 +135,7 @@ def as_heading(question: str) -> str:
 
 def in_other_words(question: str, seed: int) -> str:
     """Return the question in words of the paraphrase bank; as it is where the bank has none for it."""
-    return next(iter(paraphrase(question, 1, seed)), question)
+    return next(iter(paraphrases.paraphrase(question, 1, seed)), question)
 
 
 def answer_test(row: QaRow) -> Callable[[Passage], bool]:
@@ -162,7 +161,7 @@ def answer_test(row: QaRow) -> Callable[[Passage], bool]:
 
 
 def _kind(question: str) -> str | None:
-    form = recognize(question)
+    form = question_types.recognize(question)
     return form.kind if form else None
 
 

@@ -67,15 +67,10 @@ def _only_english() -> frozenset[str]:
 
 
 def language_of(text: str) -> str:
-    """Tell the language of a text.
+    """Tell the language of a text by its start: the ISO 639-1 code.
 
-    Args:
-        text: any text; its start decides.
-
-    Returns:
-        the ISO 639-1 code, or ``UNKNOWN`` where the text is too short or too odd to tell, or where two languages are
-        about as likely. Of languages that share a script other than Latin the most spoken one stands for all where no
-        letter tells them apart.
+    ``UNKNOWN`` where the text is too short or too odd to tell, or where two languages are about as likely. Of languages
+    that share a script other than Latin the most spoken one stands for all where no letter tells them apart.
     """
     language, is_certain = _told(text)
     return language if is_certain else UNKNOWN
@@ -108,10 +103,7 @@ def _told(text: str) -> tuple[str, bool]:
 def has_other_languages(counts: Mapping[str, int]) -> bool:
     """Tell whether languages other than English are worth a line: 20 rows, or one of a hundred, not one beside others.
 
-    Fewer may be lists of names that were taken for another language.
-
-    Args:
-        counts: rows by language.
+    Fewer may be lists of names that were taken for another language. ``counts``: rows by language.
     """
     others = num_foreign(counts)
     rows = sum(counts.values())

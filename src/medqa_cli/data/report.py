@@ -18,6 +18,7 @@ from medqa_cli.data.reading.rows import Columns, place_of
 from medqa_cli.data.topics.topics import count_topics
 from medqa_cli.data.writing import Written
 from medqa_cli.errors import MedqaError
+from medqa_cli.spelling import by_count
 
 MOST_REJECTED_IN_SILENCE = 0.2  # fraction of the rows that one reason may take without a warning
 FEWEST_WARNED_OF = 3  # rows
@@ -55,7 +56,7 @@ def conversion_counts(
         "paraphrases": written.paraphrases,
         "topics": _topics(columns, filtered, places, by_page, written.languages),
         "encoding": {"named": data.encoding, "garbled_rows": written.garbled},
-        "languages": dict(_by_count(written.languages)),
+        "languages": dict(by_count(written.languages)),
         "identifiers": identifiers,
         "cleaning": {rule: written.changed[rule] for rule in enabled_rules(data.cleaning)},
     }
@@ -151,8 +152,8 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
     """
     rows = report["rows"]
     lines = [["read", f"{rows['read']:,}", ""], ["kept", *_counted(rows["kept"], rows["read"])]]
-    lines += [[f"rejected: {name}", *_counted(count, rows["read"])] for name, count in _by_count(rows["rejected"])]
-    cleaned = [(name, count) for name, count in _by_count(report["cleaning"]) if count]
+    lines += [[f"rejected: {name}", *_counted(count, rows["read"])] for name, count in by_count(rows["rejected"])]
+    cleaned = [(name, count) for name, count in by_count(report["cleaning"]) if count]
     lines += [[f"kept, changed by: {name}", *_counted(count, rows["kept"])] for name, count in cleaned]
     console.table(f"{report['source']['path']} ({report['seconds']:.1f} s)", lines, header=("rows", "", "share"))
     show_splits(report["splits"], report["leakage"], report["short_answers"])
@@ -331,11 +332,7 @@ def show_rule(rule: str, examples: list[RuleExample]) -> None:
 
 def languages(counts: dict[str, int]) -> str:
     """Return ``12,000 en, 3 fr, 2 not told``."""
-    return ", ".join(f"{count:,} {'not told' if name == UNKNOWN else name}" for name, count in _by_count(counts))
-
-
-def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {'not told' if name == UNKNOWN else name}" for name, count in by_count(counts))
 
 
 def _counted(count: int, whole: int) -> list[str]:

@@ -13,16 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import garbled_words, mojibake
-from medqa_cli.data.cleaning.reasons import non_answer, unusable
-from medqa_cli.data.cleaning.rules import clean
+from medqa_cli.data.cleaning.reasons import enabled_reasons, non_answer, unusable
+from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.conversations import clean_talk, usable_part
 from medqa_cli.data.identifiers.finding import find_in_row
 from medqa_cli.data.identifiers.finds import PlainFind, plain
 from medqa_cli.data.identifiers.replacing import replace_finds
 from medqa_cli.data.languages import told_language
 from medqa_cli.data.normalize import RowKeys, key_of, normalize, row_keys
-from medqa_cli.data.reading.rows import RawRow, Talk, UnreadRow, place_of
+from medqa_cli.data.reading.rows import RawRow, UnreadRow, place_of
 from medqa_cli.data.sketches import RowSketch, SketchMaker
 from medqa_cli.data.topics.topics import asked_topic, given_topic, topic_names
 from medqa_cli.prompt.given import NOTHING, Given, Turn
@@ -123,20 +124,24 @@ class RowSettings:
     """What the work has to know of the config and of the source.
 
     Attributes:
-        rules: names of the cleaning rules.
-        reasons: names of the reasons that count.
-        identifiers: ``data.identifiers``.
-        near_duplicate_threshold: ``data.near_duplicate_threshold``.
+        data: the section of the config.
         seed: draws what is put for identifiers.
         has_topic_column: a column gives topics.
     """
 
-    rules: tuple[str, ...]
-    reasons: Collection[str]
-    identifiers: str
-    near_duplicate_threshold: float
+    data: DataConfig
     seed: int
     has_topic_column: bool
+
+    @functools.cached_property
+    def rules(self) -> tuple[str, ...]:
+        """The names of the cleaning rules."""
+        return enabled_rules(self.data.cleaning)
+
+    @functools.cached_property
+    def reasons(self) -> Collection[str]:
+        """The names of the reasons that count."""
+        return enabled_reasons(self.data.reasons)
 
 
 class SomeRows(NamedTuple):
@@ -182,25 +187,18 @@ class ToldRows(NamedTuple):
     sketches: Sequence[RowSketch]
 
 
-class _Cleaned(NamedTuple):
-    """A row that is usable by itself, and its cleaned texts with the rules that changed them."""
+class _Usable(NamedTuple):
+    """A row that is usable by itself: its cleaned texts and the rules that changed them.
+
+    Once it is searched also what identifies a person in it, as in the fields of ``Find``, and its texts normalized.
+    """
 
     row: RawRow
     question: str
     answer: str
     changed: tuple[str, ...]
-
-
-class _Searched(NamedTuple):
-    """A cleaned row with what identifies a person in it, as in the fields of ``Find``, and its normalized texts."""
-
-    row: RawRow
-    question: str
-    answer: str
-    changed: tuple[str, ...]
-    finds: tuple[PlainFind, ...]
-    normalized_question: str
-    normalized_answer: str
+    finds: tuple[PlainFind, ...] = ()
+    normalized: tuple[str, str] = ("", "")
 
 
 def row_work(
@@ -219,11 +217,11 @@ def row_work(
 class _RowWork:
     def __init__(self, settings: RowSettings, search: ModelSearch | None, tell: Callable[[int], None]) -> None:
         self._settings, self._search, self._tell = settings, search, tell
-        self._sketches = SketchMaker(settings.near_duplicate_threshold)
+        self._sketches = SketchMaker(settings.data.near_duplicate_threshold)
         self._repaired = mojibake if "mojibake" in settings.rules else str
         # The rows of a conversation come one after the other.
         self._clean_talk = functools.lru_cache(maxsize=_TALKS_KEPT)(
-            lambda talk: clean_talk(usable_part(talk), settings.rules, settings.identifiers, settings.seed, search)
+            lambda talk: clean_talk(usable_part(talk), settings.rules, settings.data.identifiers, settings.seed, search)
         )
 
     def told(self, some: SomeRows) -> ToldRows:
@@ -245,76 +243,63 @@ class _RowWork:
                 told.append(RejectedRow(packed(rejected), is_unreadable))
             else:
                 told.append(self._passing(made, some.is_column_in_doubt))
-        texts = [made[-2:] for made in searched if isinstance(made, _Searched)]
+        texts = [made.normalized for made in searched if isinstance(made, _Usable)]
         answer_keys = [row.keys.answer for row in told if isinstance(row, PassingRow)]
         return ToldRows(told, self._sketches.sketches(texts, answer_keys))
 
-    def _cleaned(self, row: RawRow | UnreadRow) -> _Cleaned | SpooledRow:
+    def _cleaned(self, row: RawRow | UnreadRow) -> _Usable | SpooledRow:
         """Return the row with its cleaned texts, or as rejected."""
         if isinstance(row, UnreadRow):
             if row.otherwise is None or row.reason in self._settings.reasons:
                 return as_read(row, row.reason)
             row = row.otherwise
-        if row.talk is not None:
-            return self._cleaned_turn(row, row.talk)
-        if reason := unusable(row.question, row.answer, row.topic, row.source):
+        talk = row.talk
+        if reason := unusable(row.question, row.answer, row.topic, row.source, talk.context if talk else ""):
             return as_read(row, reason)
-        question, answer, changed = clean(row.question, row.answer, self._settings.rules)
-        if reason := unusable(question, answer) or non_answer(question, answer, self._settings.reasons):
-            return as_read(row, reason)
-        return _Cleaned(row, question, answer, changed)
-
-    def _cleaned_turn(self, row: RawRow, talk: Talk) -> _Cleaned | SpooledRow:
-        """Return a turn of a conversation; what stands before it is read with it, whether it is learned or not."""
-        if reason := unusable(row.question, row.answer, row.topic, row.source, talk.context):
-            return as_read(row, reason)
-        for number, turn in enumerate(talk.turns[: row.turn], start=1):
+        # What stands before a turn is read with it, whether it is learned or not.
+        for number, turn in enumerate(talk.turns[: row.turn] if talk else (), start=1):
             if reason := unusable(turn.question, turn.answer):
                 return as_read(row, reason)._replace(detail=f"in turn {number}, which stands before it")
-        made = self._clean_talk(talk)
-        question, answer, changed = made.turns[row.turn]
+        turns = self._clean_talk(talk).turns if talk else (clean(row.question, row.answer, self._settings.rules),)
+        question, answer, changed = turns[row.turn]
         if reason := unusable(question, answer) or non_answer(question, answer, self._settings.reasons):
             return as_read(row, reason)
-        for number, cleaned in enumerate(made.turns[: row.turn], start=1):
-            if reason := unusable(cleaned.question, cleaned.answer):
+        for number, earlier in enumerate(turns[: row.turn], start=1):
+            if reason := unusable(earlier.question, earlier.answer):
                 return as_read(row, reason)._replace(detail=f"in turn {number}, once it is cleaned")
-        return _Cleaned(row, question, answer, changed)
+        return _Usable(row, question, answer, changed)
 
-    def _looked_through(self, made: _Cleaned | SpooledRow) -> tuple[str, ...]:
+    def _looked_through(self, made: _Usable | SpooledRow) -> tuple[str, ...]:
         """Return the texts of a row that are looked through by themselves; a conversation has been by now."""
-        if isinstance(made, _Cleaned):
+        if isinstance(made, _Usable):
             return () if made.row.talk is not None else (made.question, made.answer)
-        is_replaced = self._settings.identifiers == "replace"
+        is_replaced = self._settings.data.identifiers == "replace"
         return (made.raw_question, made.raw_answer, made.text, made.detail) if is_replaced else ()
 
-    def _searched(self, cleaned: _Cleaned) -> _Searched | SpooledRow:
+    def _searched(self, cleaned: _Usable) -> _Usable | SpooledRow:
         """Return a cleaned row with its identifiers, or with what is put for them, or as rejected for them."""
-        row, question, answer, changed = cleaned
+        row, question, answer, *_ = cleaned
         made = None if row.talk is None else self._clean_talk(row.talk)
         finds = find_in_row(question, answer, self._search) if made is None else tuple(made.finds_of(row.turn))
-        if finds and self._settings.identifiers == "reject":
+        if finds and self._settings.data.identifiers == "reject":
             kinds = ", ".join(sorted({find.kind for find in finds}))
             return as_read(row, IDENTIFIER)._replace(detail=kinds, finds=plain(finds))
         if made is not None and made.values:
             topic, source = made.applied(row.topic), made.applied(row.source)
             row = replace(row, question=question, answer=answer, topic=topic, source=source)
-        elif finds and self._settings.identifiers == "replace":
+        elif finds and self._settings.data.identifiers == "replace":
             replaced = replace_finds(question, answer, finds, self._settings.seed)
             question, answer = replaced.question, replaced.answer
             # What was read is the replaced row from here on: its topic, its keys, and rejected.jsonl.
-            row = replace(
-                row,
-                question=question,
-                answer=answer,
-                topic=replaced.applied(row.topic),
-                source=replaced.applied(row.source),
-            )
+            topic, source = replaced.applied(row.topic), replaced.applied(row.source)
+            row = replace(row, question=question, answer=answer, topic=topic, source=source)
         # Normalized here, as the search has just asked for it.
         asked = question if made is None else made.given(row.turn).before(question)
-        return _Searched(row, question, answer, changed, plain(finds), normalize(asked), normalize(answer))
+        normalized = normalize(asked), normalize(answer)
+        return _Usable(row, question, answer, cleaned.changed, plain(finds), normalized)
 
-    def _passing(self, searched: _Searched, is_column_in_doubt: bool) -> PassingRow:
-        row, question, answer, changed, finds, *normalized = searched
+    def _passing(self, searched: _Usable, is_column_in_doubt: bool) -> PassingRow:
+        row, question, answer, changed, finds, normalized = searched
         given = NOTHING if row.talk is None else self._clean_talk(row.talk).given(row.turn)
         topic_given = given_topic(self._repaired(row.topic)) if row.topic else ""
         topic = topic_given or self._topic_of_turn(row, question, given)
@@ -354,7 +339,7 @@ class _RowWork:
 
 def without_identifiers(rejected: SpooledRow, settings: RowSettings, search: ModelSearch | None = None) -> SpooledRow:
     """Return a rejected row with stand-ins for what identifies a person in it, where the config wants them."""
-    if settings.identifiers != "replace":
+    if settings.data.identifiers != "replace":
         return rejected
     question, answer = _with_stand_ins(rejected.raw_question, rejected.raw_answer, settings.seed, search)
     text, detail = _with_stand_ins(rejected.text, rejected.detail, settings.seed, search)

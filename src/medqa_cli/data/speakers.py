@@ -79,12 +79,7 @@ def _names(role: str) -> tuple[str, ...]:
 def prompt_marks(question: str, answer: str) -> tuple[str, str]:
     """Remove marks that a program put at the ends of the texts: ``<s>``, ``[INST]``, ``问：``, ``Q:``, ``Doctor:``.
 
-    Args:
-        question: the question.
-        answer: the answer.
-
-    Returns:
-        both without the marks; a text that is nothing but marks stays as it is.
+    A text that is nothing but marks stays as it is.
     """
     question_start, question_end, marked_question_end, answer_start = _patterns()
     if _may_hold_marks(question):

@@ -62,12 +62,7 @@ class TokenLengths:
         self.turns_left_out = 0
 
     def add(self, answer: str, text: str) -> None:
-        """Count one row; tokenizers are called for many rows at once.
-
-        Args:
-            answer: the answer alone.
-            text: prompt and answer, rendered by the contract.
-        """
+        """Count one row, many at once: the answer alone, and prompt and answer as they are rendered."""
         self._answers.append(answer)
         self._texts.append(text)
         if len(self._answers) == BATCH_ROWS:
@@ -128,14 +123,7 @@ class TokenLengths:
         )
 
     def draw(self, path: Path) -> None:
-        """Write the histograms of both lengths as a PNG file; the same lengths give the same bytes.
-
-        Args:
-            path: the file to write.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Write the histograms of both lengths as a PNG file, as ``draw_lengths`` does."""
         self._flush()
         draw_lengths(self._answer_lengths, self._example_lengths, self._max_length, path)
 
@@ -157,15 +145,7 @@ class TokenLengths:
 
 
 def percentile(ordered: Sequence[int], share: float) -> int:
-    """Return the smallest value that at least this share of the values does not exceed (nearest rank).
-
-    Args:
-        ordered: the values, ascending, at least one.
-        share: from 0 to 1.
-
-    Returns:
-        one of the values.
-    """
+    """Return the smallest of ascending values, at least one, that this share of them does not exceed (nearest rank)."""
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
 
 

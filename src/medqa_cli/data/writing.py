@@ -237,15 +237,7 @@ def index_rows(
 ) -> int:
     """Write the index of a data folder, over the training rows that are being written and the passages of documents.
 
-    Args:
-        folder: the folder.
-        spool_path: what ``filtering.filter_rows`` wrote.
-        places: for each row that passed its split, or why it is rejected.
-        by_question: topics are those that the questions name.
-        documents: the passages of documents.
-
-    Returns:
-        the number of passages.
+    Returns the number of passages; other arguments are those of ``placed_rows``.
 
     Raises:
         MedqaError: this Python's SQLite has no full-text search.

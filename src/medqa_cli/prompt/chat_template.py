@@ -213,5 +213,4 @@ def _rendered(
         conversations,
         tokenizer.special_tokens_map,
         add_generation_prompt=[True] * len(conversations),
-        what="the model's chat template",
     )

@@ -33,7 +33,6 @@ def render_chats(
     special_tokens: Mapping[str, Any],
     *,
     add_generation_prompt: Sequence[bool],
-    what: str,
 ) -> list[list[Rendered]]:
     """Render conversations by chat templates as Transformers does (``apply_chat_template``, 5.23).
 
@@ -42,7 +41,6 @@ def render_chats(
         conversations: messages with ``role`` and ``content``.
         special_tokens: names such as ``bos_token`` that a template may use.
         add_generation_prompt: for each conversation, whether the head of an answer follows.
-        what: names the template in messages.
 
     Returns:
         For each template, the rendered conversations.
@@ -55,6 +53,7 @@ def render_chats(
         {"messages": list(messages), "add_generation_prompt": head, "tools": None, "documents": None, **special_tokens}
         for messages, head in zip(conversations, add_generation_prompt, strict=True)
     ]
+    what = "the model's chat template"
     return call(_render_all, list(templates), settings, values, what=what, hint=_HINT, limits=_LIMITS)
 
 

@@ -69,13 +69,9 @@ def last_cut(text: str, tokens_up_to: Callable[[int], int | None], room: int) ->
 
 
 def sentence_ends(text: str) -> list[int]:
-    """Return where a sentence, a line of a list or a paragraph ends.
+    """Return where a sentence, a line of a list or a paragraph ends, ascending.
 
-    Args:
-        text: any text.
-
-    Returns:
-        positions right after the last character of each (closing quotes included, white space not), ascending.
+    The positions are right after the last character of each, closing quotes included, white space not.
     """
     ends = {match.end() for match in _MARK.finditer(text) if _ends_sentence(text, match)}
     ends.update(_line_ends(text))

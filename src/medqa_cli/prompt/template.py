@@ -127,7 +127,7 @@ def _chat_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None) -> Prom
             else "prompt.template is chat: the tokenizer of the model is needed to render it",
             _TAKE_A_BUILT_IN,
         )
-    prompt, full = _rendered_chat(config, tokenizer)
+    prompt, full, _ = _rendered_chat(config, tokenizer)
     before, after = _split_at_slot(prompt, "the chat template")
     lead = full[len(prompt) : full.find(_ANSWER_SLOT)] if full.startswith(prompt) else ""
     if lead.strip():
@@ -155,12 +155,12 @@ def prompt_notes(config: PromptConfig, tokenizer: Tokenizer) -> list[str]:
         notes.append(f"the chat template prints today's date; it is pinned to {PINNED_DATE.isoformat()}")
     if _switches_thinking(source):
         notes.append("the chat template has a thinking mode; it is off (enable_thinking=False), in asking as well")
-    prompt, _ = _rendered_chat(config, tokenizer)
+    prompt, _, is_folded = _rendered_chat(config, tokenizer)
     if closed_thoughts(prompt):
         notes.append(
             "the chat template opens a block of thoughts before the answer; it is closed at once, and stays empty"
         )
-    if config.system and _rendered_once(config, tokenizer, folded=False) is None:
+    if is_folded:
         notes.append(
             "the chat template has no place for prompt.system: it stands at the beginning of the question's turn"
         )
@@ -197,7 +197,7 @@ def make_earlier(
 
 def _chat_earlier(config: PromptConfig, tokenizer: Tokenizer, text: PromptText, max_tokens: int) -> EarlierText:
     specials = {name: value for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
-    is_folded = bool(config.system) and _rendered_once(config, tokenizer, folded=False) is None
+    *_, is_folded = _rendered_chat(config, tokenizer)
     lead = [{"role": "system", "content": str(config.system)}] if config.system and not is_folded else []
     texts = [f"{config.system}\n\n{_TALK_SLOTS[0]}" if is_folded else _TALK_SLOTS[0], *_TALK_SLOTS[1:-1]]
     messages = [
@@ -209,7 +209,6 @@ def _chat_earlier(config: PromptConfig, tokenizer: Tokenizer, text: PromptText, 
         [messages[: len(messages) - 2], messages],
         specials,
         add_generation_prompt=[True, True],
-        what="the model's chat template",
     )[0]
     short, long = (
         _between_slots(one.text or "", _TALK_SLOTS[:count]) for one, count in zip(rendered, (3, 5), strict=True)
@@ -238,30 +237,24 @@ def _between_slots(rendered: str, slots: Sequence[str]) -> list[str]:
     return [] if any(slot in part for part in (*parts, rendered) for slot in _TALK_SLOTS) else [*parts, rendered]
 
 
-def _rendered_chat(config: PromptConfig, tokenizer: Tokenizer) -> tuple[str, str]:
-    """Return a prompt with a slot for its question, and the whole conversation with slots for question and answer.
+def _rendered_chat(config: PromptConfig, tokenizer: Tokenizer) -> tuple[str, str, bool]:
+    """Return a prompt with a slot for its question, the whole conversation with slots for question and answer.
 
-    A system line that the template refuses or drops is put in front of the question.
+    Beside them, whether the system line stands in front of the question, as the template refuses or drops it.
     """
-    rendered = _rendered_once(config, tokenizer, folded=False) or _rendered_once(config, tokenizer, folded=True)
-    assert rendered is not None  # it raises
-    return rendered
-
-
-def _rendered_once(config: PromptConfig, tokenizer: Tokenizer, *, folded: bool) -> tuple[str, str] | None:
-    """Render prompt and conversation; None if a separate system line is refused or missing from the prompt."""
-    alone = bool(config.system) and not folded
     specials = tuple((name, value) for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str))
-    rendered = _renderings(pin_template(tokenizer.get_chat_template()), config.system, specials)
-    prompt, whole = rendered[:2] if alone else rendered[2:]
-    if prompt.text is not None and whole.text is not None:
-        return None if alone and str(config.system).strip() not in prompt.text else (prompt.text, whole.text)
-    if alone:
-        return None
-    raise InputError(
-        f"the model's chat template refuses a plain question: {prompt.refusal or whole.refusal}",
-        _TAKE_A_BUILT_IN,
+    apart, whole_apart, folded, whole_folded = _renderings(
+        pin_template(tokenizer.get_chat_template()), config.system, specials
     )
+    is_shown = bool(config.system) and str(config.system).strip() in (apart.text or "")
+    if is_shown and apart.text is not None and whole_apart.text is not None:
+        return apart.text, whole_apart.text, False
+    if folded.text is None or whole_folded.text is None:
+        raise InputError(
+            f"the model's chat template refuses a plain question: {folded.refusal or whole_folded.refusal}",
+            _TAKE_A_BUILT_IN,
+        )
+    return folded.text, whole_folded.text, bool(config.system)
 
 
 @functools.lru_cache(maxsize=8)
@@ -277,7 +270,6 @@ def _renderings(template: str, system: str | None, specials: tuple[tuple[str, st
         conversations,
         dict(specials),
         add_generation_prompt=[True, False] * 2,
-        what="the model's chat template",
     )[0]
 
 

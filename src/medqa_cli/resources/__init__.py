@@ -21,11 +21,7 @@ def policy_hash(element: str) -> str:
 
 @cache
 def load_yaml(name: str) -> Any:
-    """Return the content of a YAML file of this folder; it is shared, so callers must not change it.
-
-    Args:
-        name: the file's name without its suffix.
-    """
+    """Return the content of ``NAME.yaml`` of this folder; it is shared, so callers must not change it."""
     import yaml  # slow, and ``medqa --help`` and the processes of readers do not need it
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -34,12 +30,7 @@ def load_yaml(name: str) -> Any:
 
 @cache
 def load_words(name: str, *tables: str) -> frozenset[str]:
-    """Return the words of some tables in a YAML file, each of which is one text of words between spaces.
-
-    Args:
-        name: the file's name without its suffix.
-        tables: the names of the tables.
-    """
+    """Return the words of some tables in a YAML file, each of which is one text of words between spaces."""
     return frozenset(" ".join(load_yaml(name)[table] for table in tables).split())
 
 

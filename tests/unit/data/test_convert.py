@@ -17,7 +17,7 @@ from helpers.paths import SHARED_DATA
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import convert as conversion
-from medqa_cli.data import writing
+from medqa_cli.data import splitting, writing
 from medqa_cli.data.cleaning.rules import RULES
 from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import QaRow, read_split
@@ -372,7 +372,7 @@ def test_the_leaks_are_counted_on_the_files(messy: Path, tmp_path: Path, monkeyp
     def careless(keys: Sequence[Any], *_: Any) -> list[str]:
         return ["train" if i % 4 else "test" for i in range(len(keys))]
 
-    monkeypatch.setattr(conversion, "place_rows", careless)
+    monkeypatch.setattr(splitting, "place_rows", careless)
     rows = [[f"What is illness{i // 2}?", f"Answer {i % 30} says more than a few words"] for i in range(120)]
     report = run(write_csv(tmp_path / "in.csv", rows), tmp_path / "out", max_copies_of_an_answer=None)
     assert report["leakage"]["test"] == {"question": 30, "answer": 30, "near_duplicate_answer": 30, "topic": 30}

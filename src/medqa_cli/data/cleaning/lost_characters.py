@@ -86,14 +86,7 @@ def _repairs() -> tuple[dict[str, str], re.Pattern[str], frozenset[str]]:
 
 
 def lost_letters(text: str) -> str:
-    """Put back letters and apostrophes that were lost: ``doesnt``, ``Sjgren``, ``Alzheimers``.
-
-    Args:
-        text: a question or an answer.
-
-    Returns:
-        the text with the repairs that are certain; the case of the letters is kept.
-    """
+    """Put back letters and apostrophes that were certainly lost: ``doesnt``, ``Sjgren``, ``Alzheimers``."""
     repairs, pattern, signs = _repairs()
     if signs.isdisjoint(text.translate(_TO_SPACES).split()):
         return text
@@ -114,11 +107,7 @@ def _is_quoted_from_elsewhere(text: str, start: int, end: int) -> bool:
 def glued_sentences(text: str) -> str:
     """Put a space between two sentences that run together: ``the term.The next``.
 
-    Args:
-        text: a question or an answer.
-
-    Returns:
-        the text with the spaces. Addresses, abbreviations and names with a full stop stay as they are.
+    Addresses, abbreviations and names with a full stop stay as they are.
     """
     pieces: list[str] = []
     end = 0

@@ -59,25 +59,15 @@ def _any_tag() -> re.Pattern[str]:
 
 
 def embedded_pictures(text: str) -> str:
-    """Remove pictures that are written into the text as base64.
-
-    Args:
-        text: a question or an answer.
-
-    Returns:
-        the text without them, with a line break in the place of each.
-    """
+    """Put a line break in the place of each picture that is written into the text as base64."""
     return _PICTURE.sub("\n", text) if "base64," in text else text
 
 
 def markup(text: str) -> str:
     """Turn HTML into text: breaks into line breaks, list items into ``- item``, entities into characters.
 
-    Args:
-        text: a question or an answer, as a web page or a form field holds it; entities may be written twice.
-
-    Returns:
-        the text. Comparisons (``p < 0.05``, ``a<b and c>d``) and names in angle brackets that are no tags stay.
+    A text comes as a web page or a form field holds it; entities may be written twice. Comparisons (``p < 0.05``,
+    ``a<b and c>d``) and names in angle brackets that are no tags stay.
     """
     if "<" not in text and "&" not in text:
         return text
@@ -207,12 +197,8 @@ class _Writer:
 def written_breaks(text: str) -> str:
     r"""Turn ``\n``, ``\r\n`` and ``\t`` that are written out into a line break or a space, where that is certain.
 
-    Args:
-        text: a question or an answer.
-
-    Returns:
-        the text. It stays as it is where the ``n`` may be a letter of its own: in commands of LaTeX (``\nu``), Windows
-        paths (``C:\new``), patterns (``\d+\n``) and words (``\nausea``), and where ``\n`` itself is talked of.
+    A text stays as it is where the ``n`` may be a letter of its own: in commands of LaTeX (``\nu``), Windows paths
+    (``C:\new``), patterns (``\d+\n``) and words (``\nausea``), and where ``\n`` itself is talked of.
     """
     # Again where a break was one: what stands behind it is no path any more.
     while "\\" in text and _WRITTEN.search(text):

@@ -64,14 +64,9 @@ _LOST_QUOTE = re.compile(r"â€(?=[\s.,;:!?)\]]|$)")
 
 
 def mojibake(text: str) -> str:
-    """Decode again what was decoded wrongly.
+    """Decode again what was decoded wrongly, where that is certain; twice-decoded texts in as many steps as they need.
 
-    Args:
-        text: any text.
-
-    Returns:
-        the text with the repairs that are certain; twice-decoded texts in as many steps as they need. A text of which a
-        part would stay wrong is returned as it is.
+    A text of which a part would stay wrong is returned as it is.
     """
     repaired, before = text, ""
     while repaired != before and not repaired.isascii():

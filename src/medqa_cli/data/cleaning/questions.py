@@ -27,14 +27,9 @@ _STEM = 5
 
 
 def question_mark_space(question: str) -> str:
-    """Remove space before a question mark, and repeated question marks: ``flu ? ?`` becomes ``flu?``.
+    """Make each run of question marks one, right behind the word: ``flu ? ?`` becomes ``flu?``.
 
-    Args:
-        question: the question.
-
-    Returns:
-        the question with each run of question marks as one, right behind the word. A space that does not break is a
-        sign of French, unless the words are English.
+    A space that does not break is a sign of French, and stays unless the words are English.
     """
     if not question.isascii() and _FRENCH_SPACE.search(question) and likeliest_language(question) != "en":
         return question
@@ -42,14 +37,7 @@ def question_mark_space(question: str) -> str:
 
 
 def what_is_are(question: str) -> str:
-    """Turn the fixed form ``What is (are) X`` into ``What is X``.
-
-    Args:
-        question: the question.
-
-    Returns:
-        the question; without an X it stays as it is.
-    """
+    """Turn the fixed form ``What is (are) X`` into ``What is X``; without an X it stays as it is."""
     match = _WHAT_IS_ARE.match(question)
     return f"What is {question[match.end() :]}" if match else question
 
@@ -61,13 +49,6 @@ def question_echo(question: str, answer: str) -> str:
     the question's topic words and no others. A leading question that asks for less (``... in children?``) tells what
     the answer is about, so it stays; and so does one that is answered by a yes or no which the row's question does not
     ask for, and one that is the whole answer.
-
-    Args:
-        question: the question of the row.
-        answer: the answer.
-
-    Returns:
-        the answer without the echo.
     """
     while (end := answer.find("?", 0, ECHO_CHARACTERS) + 1) > 0:
         rest = answer[end:].lstrip()

@@ -87,9 +87,6 @@ def enabled_reasons(reasons: Mapping[str, bool]) -> frozenset[str]:
     Args:
         reasons: the section ``data.reasons``: reasons switched on or off by name.
 
-    Returns:
-        the names.
-
     Raises:
         ConfigError: names that are no reasons, or reasons that cannot be switched off; all of them.
     """
@@ -123,21 +120,13 @@ def unusable(question: str, answer: str, *others: str) -> str | None:
 
 
 def non_answer(question: str, answer: str, reasons: Collection[str]) -> str | None:
-    """Return why a cleaned row is of no use, or None.
+    """Return why a cleaned row whose answer is not empty is of no use, or None; ``reasons`` are those that count.
 
-    Args:
-        question: the cleaned question.
-        answer: the cleaned answer, not empty.
-        reasons: the names of the reasons that count.
-
-    Returns:
-        ``answer_is_question``: the answer only asks back or only says the question again, and the row's question does
-        not ask for a question;
-        ``stub``: the answer is a heading of a page, a sign for "missing", or a pointer to elsewhere;
-        ``link_list``: the answer is a list of titles of links, or addresses only where the question does not ask where
-        to look. A list behind an answer is no reason;
-        ``none_answer``: the answer is the one word ``None``;
-        ``several_turns``: the row goes on with the patient's or the doctor's next turn.
+    ``answer_is_question``: the answer only asks back or only says the question again, and the row's question does not
+    ask for a question. ``stub``: it is a heading of a page, a sign for "missing", or a pointer to elsewhere.
+    ``link_list``: it is a list of titles of links, or addresses only where the question does not ask where to look; a
+    list behind an answer is no reason. ``none_answer``: it is the one word ``None``. ``several_turns``: the row goes on
+    with the patient's or the doctor's next turn.
     """
     answer = answer.strip()
     for reason, holds in _CHECKS.items():
@@ -184,14 +173,9 @@ def _is_link_list(question: str, answer: str) -> bool:
 def _is_only_a_question(question: str, answer: str) -> bool:
     """Tell whether an answer only asks back (``How old are you?``) or only says the row's question again.
 
-    Args:
-        question: the question of the row.
-        answer: the answer, cleaned.
-
-    Returns:
-        False in doubt: where a sentence or a clause says something, where a question suggests something or gives a
-        reason, for a list of questions, for a text of more than 300 characters, and where the question may be answered
-        by one: ``What might my midwife want to know?``.
+    False in doubt: where a sentence or a clause says something, where a question suggests something or gives a reason,
+    for a list of questions, for a text of more than 300 characters, and where the question may be answered by one:
+    ``What might my midwife want to know?``.
     """
     text = answer
     if not text.isascii() and 2 * len(_GREEK.findall(text)) > sum(map(str.isalpha, text)):

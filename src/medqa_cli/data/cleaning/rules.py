@@ -8,11 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from medqa_cli.data.cleaning.lost_characters import glued_sentences, lost_letters, outside_addresses
-from medqa_cli.data.cleaning.markup import embedded_pictures, markup, written_breaks
-from medqa_cli.data.cleaning.mojibake import mojibake
-from medqa_cli.data.cleaning.questions import question_echo, question_mark_space, what_is_are
-from medqa_cli.data.cleaning.web_boilerplate import hpo_block, inline_bullets, media_leftovers, nih_tail, openers
+from medqa_cli.data.cleaning import lost_characters, markup, mojibake, questions, web_boilerplate
 from medqa_cli.data.languages import UNKNOWN, likeliest_language, told_language
 from medqa_cli.data.speakers import prompt_marks
 from medqa_cli.errors import ConfigError
@@ -103,22 +99,22 @@ def _to_both(change: Callable[[str], str]) -> Callable[[str, str], tuple[str, st
 
 
 _APPLY: dict[str, Callable[[str, str], tuple[str, str]]] = {
-    "mojibake": _to_both(mojibake),
-    "embedded_pictures": _to_both(embedded_pictures),
-    "html": _to_both(markup),
-    "written_breaks": _to_both(written_breaks),
+    "mojibake": _to_both(mojibake.mojibake),
+    "embedded_pictures": _to_both(markup.embedded_pictures),
+    "html": _to_both(markup.markup),
+    "written_breaks": _to_both(markup.written_breaks),
     "prompt_marks": prompt_marks,
-    "inline_bullets": _to_answer(inline_bullets),
+    "inline_bullets": _to_answer(web_boilerplate.inline_bullets),
     "whitespace": lambda question, answer: (one_line(question), tidy_paragraphs(answer)),
-    "glued_sentences": _to_both(outside_addresses(glued_sentences)),
-    "lost_letters": _to_both(outside_addresses(lost_letters)),
-    "question_mark_space": _to_question(outside_addresses(question_mark_space)),
-    "what_is_are": _to_question(what_is_are),
-    "hpo_block": _to_answer(hpo_block),
-    "media_leftovers": _to_answer(media_leftovers),
-    "nih_tail": _to_answer(nih_tail),
-    "openers": _to_answer(openers),
-    "question_echo": lambda question, answer: (question, question_echo(question, answer)),
+    "glued_sentences": _to_both(lost_characters.outside_addresses(lost_characters.glued_sentences)),
+    "lost_letters": _to_both(lost_characters.outside_addresses(lost_characters.lost_letters)),
+    "question_mark_space": _to_question(lost_characters.outside_addresses(questions.question_mark_space)),
+    "what_is_are": _to_question(questions.what_is_are),
+    "hpo_block": _to_answer(web_boilerplate.hpo_block),
+    "media_leftovers": _to_answer(web_boilerplate.media_leftovers),
+    "nih_tail": _to_answer(web_boilerplate.nih_tail),
+    "openers": _to_answer(web_boilerplate.openers),
+    "question_echo": lambda question, answer: (question, questions.question_echo(question, answer)),
 }
 RULES: dict[str, Rule] = {name: Rule(_APPLY[name], **fields) for name, fields in load_yaml("cleaning_rules").items()}
 
@@ -128,9 +124,6 @@ def enabled_rules(cleaning: Mapping[str, bool]) -> tuple[str, ...]:
 
     Args:
         cleaning: the section ``data.cleaning``: rules switched on or off by name.
-
-    Returns:
-        the names, in the order of ``RULES``.
 
     Raises:
         ConfigError: names that are no rules, all of them.
@@ -145,16 +138,7 @@ def enabled_rules(cleaning: Mapping[str, bool]) -> tuple[str, ...]:
 
 
 def clean(question: str, answer: str, enabled: Sequence[str]) -> Cleaned:
-    """Apply the enabled rules, in the order given; all again when one has uncovered something, so that twice is once.
-
-    Args:
-        question: the raw question.
-        answer: the raw answer.
-        enabled: names of rules, as ``enabled_rules`` returns them.
-
-    Returns:
-        the cleaned texts and which rules changed them.
-    """
+    """Apply the enabled rules in their order; all again when one has uncovered something, so that twice is once."""
     changed: set[str] = set()
     is_rerun = True
     while is_rerun:

@@ -40,14 +40,10 @@ _OPENER = re.compile(
 
 
 def inline_bullets(answer: str) -> str:
-    """Set each list sign within a line, ``text    - one    - two``, on a line of its own.
+    """Set each list sign within a line, ``text    - one    - two``, on a line ``- one`` of its own.
 
-    Args:
-        answer: the raw answer; runs of spaces, which tell a list sign from a dash, must still be there.
-
-    Returns:
-        the answer with lines ``- one``. Hyphens, ranges of numbers and minus signs stay as they are, and so does a
-        dash that stands alone.
+    Runs of spaces, which tell a list sign from a dash, must still be there. Hyphens, ranges of numbers and minus signs
+    stay as they are, and so does a dash that stands alone.
     """
     if "  -" not in answer or not _holds_list(answer):
         return answer
@@ -104,12 +100,8 @@ def _is_list_sign(text: str, run: re.Match[str], known_list: bool = False) -> bo
 def hpo_block(answer: str) -> str:
     """Turn the table that one source copies from the Human Phenotype Ontology into a list, without its fixed frame.
 
-    Args:
-        answer: an answer with single spaces between words.
-
-    Returns:
-        the answer with a line ``- Seizures (50%)`` for each symptom of the table. Where the flattened table cannot be
-        read with certainty it stays, and only the fixed sentences around it go.
+    The answer has single spaces between words. Each symptom gets a line ``- Seizures (50%)``; where the flattened table
+    cannot be read with certainty it stays, and only the fixed sentences around it go.
     """
     if _HPO_NAME not in answer:
         return answer
@@ -149,14 +141,7 @@ def _symptoms(table: str) -> list[str]:
 
 
 def nih_tail(answer: str) -> str:
-    """Remove the source at the end of an answer: ``NIH: National Cancer Institute``.
-
-    Args:
-        answer: the answer.
-
-    Returns:
-        the answer without it; an answer that is nothing else stays as it is.
-    """
+    """Remove the source at the end of an answer that says more: ``NIH: National Cancer Institute``."""
     while (start := answer.rfind("NIH:")) > 0 and _NIH_TAIL.fullmatch(answer[start:].rstrip(" \n.")):
         before = answer[:start].rstrip()
         if not before or before[before.rfind(" ") + 1 :].casefold() in _LEADS_ON:
@@ -166,27 +151,16 @@ def nih_tail(answer: str) -> str:
 
 
 def openers(answer: str) -> str:
-    """Remove the heading of a web page at the start of an answer: ``Key Points``, ``Summary :``.
-
-    Args:
-        answer: the answer.
-
-    Returns:
-        the answer without it; an answer that is nothing else stays as it is.
-    """
+    """Remove the heading of a web page at the start of an answer that says more: ``Key Points``, ``Summary :``."""
     while (opener := _OPENER.match(answer)) and opener.end() < len(answer):
         answer = answer[opener.end() :]
     return answer
 
 
 def media_leftovers(answer: str) -> str:
-    """Remove whole sentences and parentheses that point at a video, a picture or a link that is not there.
+    """Remove sentences and parentheses that point at a video, a picture or a link that is not there.
 
-    Args:
-        answer: the answer.
-
-    Returns:
-        the answer without them; an answer that is nothing else stays as it is.
+    An answer that is nothing else stays as it is.
     """
     if not any(map(answer.__contains__, load_yaml("web_boilerplate")["signs_of_pointers"])):
         return answer

@@ -18,6 +18,7 @@ PDF_SUFFIX = ".pdf"
 _KNOWN = ", ".join(
     [*TEXT_SUFFIXES, *PAGE_SUFFIXES, PDF_SUFFIX, *(suffix for suffix in TABLE_SUFFIXES if suffix != NOTE_SUFFIX)]
 )
+_ALONE = "name the folder that holds documents alone"
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,12 @@ def _check_apart(path: Path, out_dir: Path, sources: Sequence[Path]) -> None:
             "move it, or choose another: --out DIR",
         )
     if target.is_relative_to(resolved):
-        raise InputError(
-            f"data.documents: {path} holds the data folder {out_dir}", "name the folder that holds documents alone"
-        )
+        raise InputError(f"data.documents: {path} holds the data folder {out_dir}", _ALONE)
     for source in sources:
         if _real(source).is_relative_to(resolved) or resolved.is_relative_to(_real(source)):
             raise InputError(
                 f"data.documents: {path} holds rows of the source {source}: held-out answers would stand in it",
-                "name the folder that holds documents alone",
+                _ALONE,
             )
 
 
@@ -138,10 +137,7 @@ def _look_through(folder: Path, prefix: str, listing: DocumentListing) -> None:
     paths: list[str] = []
     for directory, folders, names in os.walk(folder, onerror=fail):
         if {REPORT_NAME, "train.jsonl"} <= {*names}:
-            raise InputError(
-                f"data.documents: {directory} is a data set that was converted before",
-                "name the folder that holds documents alone",
-            )
+            raise InputError(f"data.documents: {directory} is a data set that was converted before", _ALONE)
         linked = [name for name in folders if Path(directory, name).is_symlink()]
         listing.others.update({"links to folders": len(linked)} if linked else {})
         folders[:] = [name for name in folders if not _is_hidden(name)]

@@ -46,18 +46,13 @@ def read_page(page: str, shown: str, caps: Caps) -> tuple[str, list[Part], list[
     Raises:
         InputError: it takes too much memory or time.
     """
-    limits = confined.Limits(
-        caps.reader_seconds,
-        caps.reader_bytes,
-        "if you trust it, raise data.max_reader_bytes or data.max_reader_seconds",
-    )
     title, parts, endless = confined.call(
         parts_of_page,
         page.replace("\r\n", "\n").replace("\r", "\n"),
         Tags(*(load_words("markup", kind) for kind in Tags._fields)),
         what=shown,
         hint="open it in a browser and save its text as .txt",
-        limits=limits,
+        limits=caps.limits,
     )
     tags = ", ".join(f"<{tag}>" for tag in endless)
     return title, parts, [f"{shown}: what follows {tags} is not read, as its end is missing"] if endless else []

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from medqa_cli import confined
 from medqa_cli.data.documents.sections import Line, Part, compounds, flowed, usual_width
-from medqa_cli.data.reading.rows import Caps
+from medqa_cli.data.reading.rows import RAISED_BY, Caps
 from medqa_cli.errors import InputError
 
 # A page may take data.max_reader_seconds, a whole file so many times as long.
@@ -58,11 +58,9 @@ def read_pdf(path: Path, shown: str, caps: Caps) -> tuple[str, list[Part], list[
         InputError: it is damaged or encrypted, holds no text or takes too much.
     """
     pages: list[list[str]] = []
-    raised_by = "if you trust it, raise data.max_reader_bytes or data.max_reader_seconds"
-    limits = confined.Limits(caps.reader_seconds, caps.reader_bytes, raised_by)
     hint = "open it and save it again ('Print to PDF'), or save its text as .txt"
     until = time.monotonic() + _MOST_WAITS * caps.reader_seconds
-    results = confined.stream(title_and_pages, str(path), shown, what=shown, hint=hint, limits=limits)
+    results = confined.stream(title_and_pages, str(path), shown, what=shown, hint=hint, limits=caps.limits)
     title = next(results)
     size = 0
     for text in results:
@@ -73,7 +71,7 @@ def read_pdf(path: Path, shown: str, caps: Caps) -> tuple[str, list[Part], list[
         if time.monotonic() > until:
             results.close()
             seconds = _MOST_WAITS * caps.reader_seconds
-            raise InputError(f"{shown} cannot be read in {seconds:g} seconds", f"{hint}; {raised_by}")
+            raise InputError(f"{shown} cannot be read in {seconds:g} seconds", f"{hint}; {RAISED_BY}")
     unread = [number for number, lines in enumerate(pages, start=1) if not any(lines)]
     if len(unread) == len(pages):
         raise InputError(

@@ -1,27 +1,31 @@
 """Reads the documents into passages, cut at the ends of sentences: the door of ``medqa convert``."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.cleaning.mojibake import mojibake
+from medqa_cli.data.cleaning import mojibake, rules
 from medqa_cli.data.cleaning.reasons import unusable
-from medqa_cli.data.cleaning.rules import clean, enabled_rules, one_line
+from medqa_cli.data.dataset import iterate_split
+from medqa_cli.data.documents import html_page, pdf
 from medqa_cli.data.documents.finding import DocumentFile, DocumentListing, document_kind
-from medqa_cli.data.documents.html_page import read_page
-from medqa_cli.data.documents.pdf import check_installed, read_pdf
 from medqa_cli.data.documents.sections import Document, Section, document_of
 from medqa_cli.data.documents.text import decoded_page, decoded_text, read_text
-from medqa_cli.data.minhash import words_of
-from medqa_cli.data.normalize import is_empty, key_of
+from medqa_cli.data.minhash import SHORT_RUNS, num_words, shingle_sets, words_of
+from medqa_cli.data.normalize import is_empty, key_of, normalize
 from medqa_cli.data.reading.archives import Scratch
 from medqa_cli.data.reading.rows import ColumnNames, PairTable, TableFile, UnreadRow
 from medqa_cli.data.reading.tables import open_table
 from medqa_cli.data.retrieval import Passage
+from medqa_cli.data.sketches import MOST_SIGNS_OF_AN_OPTION, MOST_WORDS_OF_AN_OPTION
 from medqa_cli.data.writing import unique_id
 from medqa_cli.errors import InputError
 from medqa_cli.files import reading_from, sha256_of_file
@@ -38,6 +42,7 @@ _MOST_CHARACTERS = 12 * MOST_WORDS
 # The cleaning rules that are for any text, besides mojibake and white space; those for answers are for tables alone.
 _OF_A_LINE = ("embedded_pictures", "html")
 _SHOWN_REASONS = 3
+_ROWS_AT_A_TIME = 1024
 
 
 def cut(section: Section) -> Iterator[tuple[str, str]]:
@@ -121,6 +126,34 @@ class Documents:
     pairs: list[tuple[str, str]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
 
+    def count_held_out(self, folder: Path, threshold: float) -> dict[str, int]:
+        """Return for validation and test how many rows of a data folder have their answers in the documents.
+
+        Whoever may look there answers such questions from an open book. ``threshold``: share of an answer's runs of
+        five words from which on it stands in the documents.
+        """
+        known_runs = np.unique(np.concatenate(list(shingle_sets(map(normalize, self.texts)))))
+        known_pairs = {key_of(normalize(question), normalize(answer)) for question, answer in self.pairs}
+
+        def is_held(question: str, answer: str, runs: NDArray[np.uint64]) -> bool:
+            words, are_signs = num_words(answer)
+            if words <= (MOST_SIGNS_OF_AN_OPTION if are_signs else MOST_WORDS_OF_AN_OPTION):
+                # Yes, an option: it says little without its question.
+                return key_of(question, answer) in known_pairs
+            at = np.searchsorted(known_runs, runs)
+            at[at == len(known_runs)] = 0
+            share = float(np.count_nonzero(known_runs[at] == runs)) / len(runs)
+            # In a short answer another word is another answer.
+            return share >= (1.0 if len(runs) < SHORT_RUNS else threshold)
+
+        counts = dict.fromkeys(("validation", "test"), 0)
+        for split in counts:
+            rows = ((normalize(row.question), normalize(row.answer)) for row in iterate_split(folder, split))
+            while some := list(itertools.islice(rows, _ROWS_AT_A_TIME)):
+                sets = shingle_sets(answer for _, answer in some)
+                counts[split] += sum(is_held(*asked, runs) for asked, runs in zip(some, sets, strict=True))
+        return counts
+
 
 def read_documents(listing: DocumentListing, data: DataConfig, wanted: ColumnNames) -> Documents:
     """Read the documents.
@@ -137,7 +170,7 @@ def read_documents(listing: DocumentListing, data: DataConfig, wanted: ColumnNam
             PDF files, and what reads them is not installed.
     """
     if any(document_kind(file.name) == "pdf" for file in listing.files):
-        check_installed()
+        pdf.check_installed()
     documents, taken = Documents(), Counter[str]()
     files: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
@@ -195,29 +228,29 @@ def _contents(file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Con
 
 
 def _document(kind: str, file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> Document:
-    enabled = enabled_rules(data.cleaning)
+    enabled = rules.enabled_rules(data.cleaning)
     path, shown = file.path, file.shown
 
     def whole(text: str) -> str:
-        return mojibake(text) if "mojibake" in enabled else text
+        return mojibake.mojibake(text) if "mojibake" in enabled else text
 
     name = Path(file.name).stem
     if kind == "pdf":
-        title, parts, warnings = read_pdf(path, shown, wanted.caps)
+        title, parts, warnings = pdf.read_pdf(path, shown, wanted.caps)
         return document_of([part._replace(text=whole(part.text)) for part in parts], title, name, warnings)
     if kind == "page":
         page, doubts = decoded_page(path, shown, wanted.encoding)
-        title, parts, warnings = read_page(whole(page), shown, wanted.caps)
+        title, parts, warnings = html_page.read_page(whole(page), shown, wanted.caps)
         return document_of(parts, title, name, (*doubts, *warnings))
     text, doubts = decoded_text(path, shown, wanted.encoding)
     is_markdown = path.suffix.lower() != ".txt"
     of_a_line = [rule for rule in _OF_A_LINE if rule in enabled and (is_markdown or rule != "html")]
-    title, parts = read_text(whole(text), is_markdown, lambda line: clean("", line, of_a_line).answer)
+    title, parts = read_text(whole(text), is_markdown, lambda line: rules.clean("", line, of_a_line).answer)
     return document_of(parts, title, name, doubts)
 
 
 def _table(file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Contents:
-    enabled = enabled_rules(data.cleaning)
+    enabled = rules.enabled_rules(data.cleaning)
     contents = _Contents(Path(file.name).stem)
     scratch = Scratch()
     num_rows = 0
@@ -228,10 +261,10 @@ def _table(file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Conten
             num_rows += 1
             if isinstance(row, UnreadRow) or unusable(row.question, row.answer, row.topic):
                 continue
-            question, answer, _ = clean(row.question, row.answer, enabled)
+            question, answer, _ = rules.clean(row.question, row.answer, enabled)
             if is_empty(question) or is_empty(answer):
                 continue
-            contents.passages.append((question, answer, f"row {row.row}", one_line(row.topic)))
+            contents.passages.append((question, answer, f"row {row.row}", rules.one_line(row.topic)))
             contents.texts.append(answer)
             contents.pairs.append((question, answer))
     finally:

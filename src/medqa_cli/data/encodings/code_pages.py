@@ -65,7 +65,7 @@ class CodePage(NamedTuple):
 
 
 @cache
-def code_pages() -> Mapping[str, CodePage]:
+def known_pages() -> Mapping[str, CodePage]:
     """Return the encodings by Python's names of their codecs; of two that read a text alike the first is taken."""
     table = load_yaml("encodings")
     return {
@@ -77,7 +77,7 @@ def code_pages() -> Mapping[str, CodePage]:
 
 def is_latin(codec: str) -> bool:
     """Tell whether an encoding is one of those for Latin letters."""
-    return codec in code_pages() and code_pages()[codec].script == "Latin"
+    return codec in known_pages() and known_pages()[codec].script == "Latin"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Reading:
     @property
     def name(self) -> str:
         """The name of the encoding as people know it."""
-        return code_pages()[self.codec].name
+        return known_pages()[self.codec].name
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def better_than(data: bytes, codec: str) -> tuple[Reading, Reading] | None:
 
 def _readings(data: bytes, language: str, *, are_rare: bool) -> list[Reading]:
     readings = []
-    for codec, page in code_pages().items():
+    for codec, page in known_pages().items():
         if page.is_rare != are_rare:
             continue
         text = data.decode(codec, "replace")
@@ -186,7 +186,7 @@ def _readings(data: bytes, language: str, *, are_rare: bool) -> list[Reading]:
 
 def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognized:
     """Compare the best reading with the others in Latin letters, the commoner first: a few words may decide."""
-    pages = code_pages()
+    pages = known_pages()
     languages = languages_in(best.text)
     doubt: list[Reading] = []
     for rival in sorted(readings, key=lambda reading: pages[reading.codec].is_rare):
@@ -229,7 +229,7 @@ def _verdict(best: Reading, rival: Reading, languages: Collection[str]) -> _Verd
         languages: those that most words of the text are of, which are the same in both.
     """
     pairs = deciding_words(best, rival)
-    is_common = not code_pages()[rival.codec].is_rare
+    is_common = not known_pages()[rival.codec].is_rare
     alphabet = letters_of_languages(languages)
     # Words of English texts that only the rival has, such as "Sjögren".
     terms = sum(len(its) > 2 and _has_term(its) and not _has_term(mine) for mine, its in pairs)
@@ -308,7 +308,7 @@ def as_shown(readings: Sequence[Reading]) -> str:
 
 
 def _tokens(data: bytes, codecs: Sequence[str]) -> Iterator[bytes]:
-    pages = code_pages()
+    pages = known_pages()
     east_asian = any(pages[codec].script.endswith(_EAST_ASIAN) for codec in codecs if codec in pages)
     for match in (_BETWEEN_SPACES if east_asian else _LETTERS).finditer(data):
         yield match[0]
@@ -320,12 +320,12 @@ def _candidates(readings: Sequence[Reading]) -> tuple[Reading, ...]:
     for reading in readings:
         weight = reading.score
         if is_latin(reading.codec) and weight < ENOUGH:
-            rarity = _CANDIDATE_OF_RARE if code_pages()[reading.codec].is_rare else 1.0
+            rarity = _CANDIDATE_OF_RARE if known_pages()[reading.codec].is_rare else 1.0
             weight = max(weight, _OF_ANY_LANGUAGE * rarity * best_latin_share(reading.text))
             if reading.codec == WINDOWS_1252:  # so common that it is shown in any case
                 weight = max(weight, _LEAST_OF_COMMON)
         weights[reading.codec] = weight
-    order = list(code_pages())
+    order = list(known_pages())
 
     def rank(reading: Reading) -> tuple[bool, int]:
         is_plausible = weights[reading.codec] >= _PLAUSIBLE and not _NO_LETTER_IN_A_WORD.search(reading.text)

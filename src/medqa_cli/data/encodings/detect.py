@@ -11,19 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TextIO
 
-from medqa_cli.data.encodings import line_codec
-from medqa_cli.data.encodings.code_pages import (
-    ENOUGH,
-    WINDOWS_1252,
-    Reading,
-    as_shown,
-    better_than,
-    code_pages,
-    guess_code_page,
-    is_latin,
-)
-from medqa_cli.data.encodings.plausibility import best_latin_share
+from medqa_cli.data.encodings import code_pages, line_codec, plausibility
 from medqa_cli.data.languages import UNKNOWN, language_of, likeliest_language
 from medqa_cli.errors import InputError
 
@@ -51,12 +41,16 @@ _UTF8_CHARACTER = re.compile("[^\x00-\x7f\udc80-\udcff]")  # where other bytes a
 
 @dataclass(frozen=True)
 class Encoding:
-    """How to open the file (``encoding`` and ``errors`` of ``open``), and what to tell the user."""
+    """How the file is decoded, and what to tell the user."""
 
     codec: str
     errors: str
     description: str
     warnings: tuple[str, ...] = ()
+
+    def open(self, path: Path, newline: str | None = None) -> TextIO:
+        """Open a file that is in this encoding."""
+        return open(path, encoding=self.codec, errors=self.errors, newline=newline)
 
 
 def detect_encoding(path: Path, shown: str, wanted: str | None = None) -> Encoding:
@@ -98,7 +92,8 @@ def _detected(path: Path, shown: str, wanted: str | None, size: int, changed: in
     with open(path, "rb") as file:
         is_no_text = b"\0" in start or b"\0" in file.readline(line_codec.BLOCK)
     if is_no_text:
-        return Encoding(WINDOWS_1252, "replace", code_pages()[WINDOWS_1252].name)  # no text; the readers say so
+        codec = code_pages.WINDOWS_1252  # no text; the readers say so
+        return Encoding(codec, "replace", code_pages.known_pages()[codec].name)
     return _older_encoding(path, shown, description, wrong)
 
 
@@ -118,7 +113,7 @@ def _seven_bit_japanese(path: Path, shown: str) -> Encoding | None:
                 others += b"\x1b" in line or not line.isascii()
     if not japanese:
         return None
-    name = code_pages()[line_codec.SEVEN_BIT].name
+    name = code_pages.known_pages()[line_codec.SEVEN_BIT].name
     if not others:
         return Encoding(line_codec.SEVEN_BIT, "replace", name)
     lines, are = (f"{japanese:,} lines of it", "are") if japanese > 1 else ("1 line of it", "is")
@@ -143,7 +138,7 @@ def _named(path: Path, shown: str, wanted: str, mark: tuple[str, str] | None) ->
             f"byte 0x{byte:02x} at offset {offset:,} of the file",
             "set data.encoding to null, or to the encoding that the file is in",
         )
-    name = code_pages()[codec].name if codec in code_pages() else wanted
+    name = code_pages.known_pages()[codec].name if codec in code_pages.known_pages() else wanted
     warning = "" if mark is not None else _doubt_of_named(path, shown, wanted, codec)
     return Encoding(codec, "strict", f"{name} (data.encoding)", (warning,) if warning else ())
 
@@ -154,9 +149,9 @@ def _doubt_of_named(path: Path, shown: str, wanted: str, codec: str) -> str:
         return ""
     if _first_error(path, "utf-8") is None:
         return f"{shown} is valid UTF-8, but read as {wanted}, as data.encoding says: look at the rows"
-    if (pair := better_than(_look_at_lines(path).head, codec)) is None:
+    if (pair := code_pages.better_than(_look_at_lines(path).head, codec)) is None:
         return ""
-    read = as_shown(pair).replace(f", {pair[1].codec} reads", f", where {pair[1].codec} reads", 1)
+    read = code_pages.as_shown(pair).replace(f", {pair[1].codec} reads", f", where {pair[1].codec} reads", 1)
     return (
         f"{shown}: as data.encoding says, {read}, which makes more sense: "
         f"look at the rows, and at --set data.encoding={pair[1].codec}"
@@ -220,7 +215,7 @@ def _look_at_lines(path: Path) -> _Sample:
         sample.older += 1
         sample.first_older = sample.first_older or at
         if sample.older <= LINES_WEIGHED:
-            sample.mixed += [line] if line_codec.read_apart(line, WINDOWS_1252) is not None else []
+            sample.mixed += [line] if line_codec.read_apart(line, code_pages.WINDOWS_1252) is not None else []
         if taken < SAMPLE:
             older.append(line if len(line) <= LONGEST_WHOLE else _parts(line))
             taken += len(older[-1])
@@ -268,28 +263,28 @@ def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, 
     bare = without_utf8.encode("ascii", "surrogateescape")
     # At last as if nothing were known of the language: the other lines may be in another one.
     for data, of_language in dict.fromkeys([(sample.head, language), (bare, language), (bare, "")]):
-        head = guess_code_page(data, of_language)
+        head = code_pages.guess_code_page(data, of_language)
         if head.reading is not None:
             break
     if head.reading is None:
         # Letters of an older encoding are to be read, the rest of a damaged character cannot be.
         are_letters = any(
-            is_latin(reading.codec)
+            code_pages.is_latin(reading.codec)
             and not line_codec.CUT_CHARACTER.search(reading.data)
-            and best_latin_share(reading.text) >= ENOUGH
+            and plausibility.best_latin_share(reading.text) >= code_pages.ENOUGH
             for reading in head.candidates
         )
         if are_letters or sample.utf8 + sample.perhaps < sample.older > MOST_DAMAGED * sample.lines:
             raise _refused(shown, wrong, head.candidates)
         return _of_lines(shown, description, sample, line_codec.NOTHING)
     codec = head.reading.codec
-    is_joined = is_latin(codec) and (
+    is_joined = code_pages.is_latin(codec) and (
         any(line_codec.read_apart(line, codec) is not None for line in sample.mixed)
         or any(line_codec.is_rather_utf8(line, line.decode("utf-8"), codec) for line in sample.short)
     )
     if sample.utf8 or is_joined:
         return _of_lines(shown, description, sample, codec)
-    spread = guess_code_page(sample.spread, language) if sample.spread else head
+    spread = code_pages.guess_code_page(sample.spread, language) if sample.spread else head
     other = spread.reading
     if other is not None and other.codec != codec and other.data.decode(codec, "replace") != other.text:
         raise InputError(
@@ -303,7 +298,7 @@ def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, 
 def _of_lines(shown: str, description: str, sample: _Sample, codec: str) -> Encoding:
     """Return the encoding of a file of which some lines are no UTF-8, but of an older encoding or damaged."""
     lines, are = (f"{sample.older:,} lines of it", "are") if sample.older > 1 else ("1 line of it", "is")
-    name = "damaged" if codec == line_codec.NOTHING else code_pages()[codec].name
+    name = "damaged" if codec == line_codec.NOTHING else code_pages.known_pages()[codec].name
     if codec == line_codec.NOTHING:
         reason = "and in no encoding that can be told: the signs in question are lost"
     else:
@@ -313,27 +308,27 @@ def _of_lines(shown: str, description: str, sample: _Sample, codec: str) -> Enco
     return Encoding(f"{line_codec.LINES}{codec}", "replace", f"{description}, {lines} {name}", (warning,))
 
 
-def _warnings(shown: str, reading: Reading, doubt: Sequence[Reading]) -> tuple[str, ...]:
+def _warnings(shown: str, reading: code_pages.Reading, doubt: Sequence[code_pages.Reading]) -> tuple[str, ...]:
     if doubt:
         others = list({other.codec: other for other in doubt}.values())[:MOST_DOUBTED]
         data = others[0].data
         of_same_bytes = replace(reading, data=data, text=data.decode(reading.codec, "replace"))
         reason = f"is no UTF-8 and read as {reading.name}, but only a few words tell: "
         return (
-            f"{shown} {reason}{as_shown([of_same_bytes, *others])}. If the first is wrong, name "
+            f"{shown} {reason}{code_pages.as_shown([of_same_bytes, *others])}. If the first is wrong, name "
             "the one that is right: --set data.encoding=NAME",
         )
-    if reading.codec == WINDOWS_1252:
+    if reading.codec == code_pages.WINDOWS_1252:
         return ()
     return (
-        f"{shown} is no UTF-8; by its letters it is {reading.name} ({as_shown([reading])}): look at the rows, "
-        "and if they are wrong name its encoding: --set data.encoding=NAME",
+        f"{shown} is no UTF-8; by its letters it is {reading.name} ({code_pages.as_shown([reading])}): look at the "
+        "rows, and if they are wrong name its encoding: --set data.encoding=NAME",
     )
 
 
-def _refused(shown: str, wrong: tuple[int, int, int], candidates: Sequence[Reading]) -> InputError:
+def _refused(shown: str, wrong: tuple[int, int, int], candidates: Sequence[code_pages.Reading]) -> InputError:
     line, offset, byte = wrong
-    words = f": {as_shown(candidates)}" if candidates else ""
+    words = f": {code_pages.as_shown(candidates)}" if candidates else ""
     perhaps = f", the one that reads its words right (perhaps {candidates[0].codec})" if candidates else ""
     return InputError(
         f"{shown}:{line} is no UTF-8 (byte 0x{byte:02x} at offset {offset:,}), and no older encoding reads it with "

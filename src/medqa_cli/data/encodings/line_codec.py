@@ -59,13 +59,7 @@ def is_seven_bit_japanese(line: bytes) -> bool:
 
 
 def is_rather_utf8(line: bytes, text: str, codec: str) -> bool:
-    """Tell whether a line that is valid UTF-8 makes more sense so than in the older encoding of the file.
-
-    Args:
-        line: the line.
-        text: it read as UTF-8.
-        codec: the older encoding.
-    """
+    """Tell whether a line, ``text`` as UTF-8, makes more sense so than in the older encoding of the file."""
     if is_surely_utf8(text) or codec == NOTHING:
         return True
     return is_latin(codec) and latin_score(text) >= latin_score(line.decode(codec, "replace"))

@@ -52,14 +52,9 @@ _WITHOUT_LETTERS = frozenset({"en", "id"})  # languages without letters beyond a
 
 
 def latin_score(text: str, language: str = "") -> float:
-    """Judge a reading in Latin letters: by the alphabets of the languages that its words are of.
+    """Judge a reading in Latin letters, by the alphabets of the languages that its words are of.
 
-    Args:
-        text: the reading.
-        language: the language, where it is known.
-
-    Returns:
-        the share (0 to 1) of the letters and signs beyond ASCII that make sense.
+    Returns the share (0 to 1) of the letters and signs beyond ASCII that make sense. ``language``: where it is known.
     """
     text = unicodedata.normalize("NFC", text)
     languages = {language} if language in latin_languages() and language != "en" else languages_in(text)
@@ -148,12 +143,7 @@ def _signs(text: str, belongs: Callable[[str], bool]) -> tuple[int, int]:
 
 
 def is_in_place(text: str, at: int) -> bool:
-    """Tell whether a sign beyond ASCII that is no letter may stand where it does.
-
-    Args:
-        text: the reading.
-        at: the place of the sign in it.
-    """
+    """Tell whether a sign beyond ASCII that is no letter may stand where it does in a text."""
     sign = text[at]
     is_within = text[at - 1 : at].isalpha() and text[at + 1 : at + 2].isalpha() and not _FORMULA.match(text, at)
     if sign not in _SIGNS or (is_within and sign not in _WITHIN_A_WORD):

@@ -66,12 +66,7 @@ def open_container(path: Path, caps: Caps) -> Container:
 
 
 def copy_unpacked(source: IO[bytes] | io.BufferedIOBase, target: IO[bytes], expansion: Expansion) -> None:
-    """Copy what a packed file unpacks to.
-
-    Args:
-        source: the unpacking file.
-        target: where to write.
-        expansion: counts the bytes.
+    """Copy what a packed file unpacks to; ``expansion`` counts the bytes.
 
     Raises:
         InputError: it unpacks to more than it may.

@@ -214,20 +214,14 @@ def _speaker(*, anywhere: bool = False) -> re.Pattern[str]:
 
 
 @cache
-def _alpaca_parts() -> Mapping[str, str]:
-    """Return what follows each of Alpaca's headings, folded."""
+def _alpaca_headings() -> tuple[re.Pattern[str], Mapping[str, str]]:
+    """Match Alpaca's headings, and tell what follows each of them, folded."""
     of_role = {USER: _INSTRUCTION, ASSISTANT: _RESPONSE}
     table: dict[str, str] = load_yaml("speakers")["alpaca"]
-    return {
-        **{name: of_role[role] for name, role in roles().items() if role in of_role},
-        **{name: part for part, names in table.items() for name in names.split()},
-    }
-
-
-@cache
-def _alpaca_marker() -> re.Pattern[str]:
-    names = "|".join(map(re.escape, _alpaca_parts()))
-    return re.compile(rf"^[ \t]*###[ \t]*({names})[ \t]*[:：]", re.MULTILINE | re.IGNORECASE)
+    parts = {name: of_role[role] for name, role in roles().items() if role in of_role}
+    parts |= {name: part for part, names in table.items() for name in names.split()}
+    marker = rf"^[ \t]*###[ \t]*({'|'.join(map(re.escape, parts))})[ \t]*[:：]"
+    return re.compile(marker, re.MULTILINE | re.IGNORECASE), parts
 
 
 def _llama2(body: str) -> Exchange:
@@ -244,8 +238,7 @@ def _llama2(body: str) -> Exchange:
                 answer = answer.strip().removesuffix(token)
             if closed and answer.strip():
                 turns.append((ASSISTANT, answer))
-        exchange = _exchange_of_turns(form, turns)
-        return exchange if exchange.turns else Exchange(form, problem=SEVERAL_TURNS)
+        return _exchange_of_several(form, turns)
     question, closed, answer = body.removeprefix("[INST]").partition("[/INST]")
     if question.lstrip().startswith("<<SYS>>"):
         _, ended, question = question.partition("<</SYS>>")
@@ -255,8 +248,9 @@ def _llama2(body: str) -> Exchange:
 
 def _alpaca(body: str) -> Exchange:
     form = "Alpaca"
-    _, *parts = _alpaca_marker().split(body)
-    names, texts = [_alpaca_parts()[name.casefold()] for name in parts[::2]], parts[1::2]
+    marker, part_of = _alpaca_headings()
+    _, *parts = marker.split(body)
+    names, texts = [part_of[name.casefold()] for name in parts[::2]], parts[1::2]
     if names in ([_INSTRUCTION, _RESPONSE], [_INSTRUCTION, _INPUT, _RESPONSE]):
         return _exchange(form, "\n".join(filter(None, (text.strip() for text in texts[:-1]))), texts[-1])
     if names.count(_INSTRUCTION) > 1 or names.count(_RESPONSE) > 1:
@@ -266,8 +260,7 @@ def _alpaca(body: str) -> Exchange:
                 turns[-1] = (USER, "\n".join(filter(None, (turns[-1][1].strip(), text.strip()))))
             else:
                 turns.append((ASSISTANT if name == _RESPONSE else USER, text))
-        exchange = _exchange_of_turns(form, turns)
-        return exchange if exchange.turns else Exchange(form, problem=SEVERAL_TURNS)
+        return _exchange_of_several(form, turns)
     return Exchange("", problem=NOT_RENDERED)
 
 
@@ -336,6 +329,11 @@ def _exchange_of_turns(form: str, turns: list[tuple[str, str]]) -> Exchange:
             pairs = tuple(Turn(*pair) for pair in zip(texts[::2], texts[1::2], strict=False))
             return replace(exchange, turns=pairs, is_open=len(texts) % 2 == 1)
     return Exchange("", problem=NOT_RENDERED, roles=tuple(role for role, _ in turns))
+
+
+def _exchange_of_several(form: str, turns: list[tuple[str, str]]) -> Exchange:
+    exchange = _exchange_of_turns(form, turns)
+    return exchange if exchange.turns else Exchange(form, problem=SEVERAL_TURNS)
 
 
 def _exchange(form: str, question: str, answer: str) -> Exchange:

@@ -138,9 +138,7 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
         columns = _question_and_answer(wanted, header, file)
     else:
         columns = Columns(tuple(header), exchange, exchange, exchange=True)
-    taken = {columns.question, columns.answer, *columns.options}
-    if columns.input is not None:
-        taken.add(columns.input)
+    taken = set(columns.used)
     context, takes_system = _context(wanted, header, file, taken, is_exchange=exchange is not None)
     if context is not None:
         taken.add(context)

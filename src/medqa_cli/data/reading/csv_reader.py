@@ -11,8 +11,6 @@ import itertools
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TextIO
 
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.encodings.line_codec import BLOCK
@@ -86,9 +84,6 @@ class _Format:
         # `a, "b, c"`: only a header with a space after each delimiter tells that the quote opens a cell.
         self.skip_spaces = len(header) > 1 and all(name.startswith(" ") for name in header[1:])
 
-    def open(self, path: Path) -> TextIO:
-        return open(path, encoding=self.encoding.codec, errors=self.encoding.errors, newline="")
-
     def reader(self, lines: Iterator[str], strict: bool) -> Iterator[list[str]]:
         if self.escapes:
             lines = (
@@ -136,7 +131,7 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
 def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_Format, Columns]:
     """Take the delimiter that shows the columns wanted, else the one that shows most columns (for the message)."""
     delimiters: Sequence[str] = DELIMITERS
-    with open(file.path, encoding=encoding.codec, errors=encoding.errors) as text:
+    with encoding.open(file.path) as text:
         line = text.readline(100).rstrip("\n")
     if len(line) == 5 and line.lower().startswith("sep=") and line[4] not in '"\r\n':
         delimiters = line[4]  # which Excel writes and reads
@@ -177,7 +172,7 @@ def _shown(delimiter: str) -> str:
 def _head(file: TableFile, encoding: Encoding, delimiter: str, caps: Caps) -> list[list[str]]:
     """Return the first rows, of which the header is one."""
     form = _Format(encoding, delimiter, [])
-    with form.open(file.path) as text:
+    with encoding.open(file.path, newline="") as text:
         first_lines = itertools.islice(caps.lines(text, file.shown), MOST_HEADER_LINES)
         rows = form.reader(first_lines, strict=False)
         filled = (row for n, row in enumerate(rows, start=1) if not _is_skipped(row, n, delimiter))
@@ -201,7 +196,7 @@ def _is_skipped(row: Sequence[str], line: int, delimiter: str) -> bool:
 
 
 def _rows(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> Iterator[CellRow | UnreadRow]:
-    with form.open(file.path) as text_file:
+    with form.encoding.open(file.path, newline="") as text_file:
         lines = _Lines(caps.lines(text_file, file.shown), caps.row_bytes)
         number, blank = 1, 0
         read_before = form.titles + 1  # the header and the titles above it

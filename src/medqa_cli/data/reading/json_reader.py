@@ -66,7 +66,7 @@ def read_json_lines(file: TableFile, wanted: ColumnNames) -> CellTable:
     """
     encoding = detect_encoding(file.path, file.shown, wanted.encoding)
     if _begins_with_list(file.path, encoding):
-        with open(file.path, encoding=encoding.codec, errors=encoding.errors) as text:
+        with encoding.open(file.path) as text:
             is_line_of_several = _value_of(text.readline()) is not None and any(line.strip() for line in text)
         if not is_line_of_several:
             return read_json_file(file, wanted)
@@ -86,7 +86,7 @@ def _json_errors(file: TableFile) -> Iterator[None]:
 
 
 def _begins_with_list(path: Path, encoding: Encoding) -> bool:
-    with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
+    with encoding.open(path) as text:
         return text.read(BLOCK).lstrip().startswith("[")
 
 
@@ -99,12 +99,12 @@ def _value_of(line: str) -> Any:
 
 
 def _streamed(file: TableFile, encoding: Encoding, caps: Caps) -> Iterator[_Record]:
-    with open(file.path, encoding=encoding.codec, errors=encoding.errors) as text, _json_errors(file):
+    with encoding.open(file.path) as text, _json_errors(file):
         yield from _spread(stream_list(text, lambda size, line: caps.check_row(size, f"{file}:{line}")))
 
 
 def _lines(file: TableFile, encoding: Encoding, caps: Caps) -> Iterator[_Record]:
-    with open(file.path, encoding=encoding.codec, errors=encoding.errors, newline="\n") as opened:
+    with encoding.open(file.path, newline="\n") as opened:
         for number, line in enumerate(caps.lines(opened, file.shown), start=1):
             if not (text := line.strip()):
                 continue

@@ -11,12 +11,7 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)  # 1.50 is the text 
 
 
 def parse_json(text: str) -> Any:
-    """Return the value of a JSON text, numbers as they are written.
-
-    Raises:
-        ValueError: the text is no JSON.
-        RecursionError: it is nested too deeply.
-    """
+    """Return the value of a JSON text, numbers as they are written; raises what ``json.loads`` raises."""
     return json.loads(text, parse_int=str, parse_float=str)
 
 

@@ -34,14 +34,9 @@ class Option:
 
 
 def read_options(cells: Sequence[object], names: Sequence[str]) -> list[Option] | None:
-    """Return the options of a row.
+    """Return the options with a text of a row, in their order; None where a cell cannot be taken apart.
 
-    Args:
-        cells: the one cell that holds all, or one cell for each.
-        names: the names of their columns.
-
-    Returns:
-        the options with a text, in their order; None where a cell cannot be taken apart.
+    ``cells``: the one cell that holds all, or one cell for each; ``names``: those of their columns.
     """
     if len(cells) == 1:
         return _in_one(cells[0])

@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Generic, NamedTuple, TextIO, TypeVar
 
+from medqa_cli.confined import Limits
 from medqa_cli.errors import InputError
 from medqa_cli.prompt.given import Turn
 from medqa_cli.spelling import listed
 
+RAISED_BY = "if you trust it, raise data.max_reader_bytes or data.max_reader_seconds"
 LARGEST_RATIO = 100  # text packs to a fifth or a tenth, a bomb to a thousandth
 
 
@@ -29,6 +31,11 @@ class Caps:
     expanded_bytes: int = 128 << 20
     reader_bytes: int = 1 << 30
     reader_seconds: float = 30.0
+
+    @property
+    def limits(self) -> Limits:
+        """Those of a library, for the process that runs it."""
+        return Limits(self.reader_seconds, self.reader_bytes, RAISED_BY)
 
     def check_row(self, size: int, location: str) -> None:
         """Check that a row, or what may be one, is no longer than a row may be.

@@ -13,17 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from medqa_cli.data.dataset import REPORT_NAME
-from medqa_cli.data.reading import medquad_xml
-from medqa_cli.data.reading.archives import Container, Scratch, open_container, read_member
-from medqa_cli.data.reading.formats import (
-    ARCHIVE_SUFFIXES,
-    MEDQUAD_SUFFIX,
-    NOTE_SUFFIX,
-    TABLE_SUFFIXES,
-    is_archive,
-    table_suffix,
-)
-from medqa_cli.data.reading.hub import open_hub, parse_hub_id
+from medqa_cli.data.reading import archives, formats, hub, medquad_xml
 from medqa_cli.data.reading.rows import (
     Caps,
     ColumnNames,
@@ -98,7 +88,7 @@ def open_sources(sources: Sequence[str], wanted: ColumnNames) -> SourceRows:
         parts = [(source,) if looks_like_hub_id(source) else Path(source).resolve().parts for source in sources]
         names = distinct_ends(parts)
     with contextlib.ExitStack() as stack:
-        scratch = Scratch()
+        scratch = archives.Scratch()
         stack.callback(scratch.close)
         opened = []
         for source, name in zip(sources, names, strict=True):
@@ -139,7 +129,7 @@ def looks_like_hub_id(source: str) -> bool:
     A path is meant where it exists, where its folder does, or where it ends like a table, an archive or a document.
     """
     path = Path(source)
-    if parse_hub_id(source) is None or _exists(path) or path.parent.is_dir():
+    if hub.parse_hub_id(source) is None or _exists(path) or path.parent.is_dir():
         return False
     return not _is_file_of_data(path)
 
@@ -154,7 +144,11 @@ def _exists(path: Path) -> bool:
 
 def _is_file_of_data(path: Path) -> bool:
     """Tell whether a file ends like a table, an archive or a document."""
-    return table_suffix(path.name) != "" or is_archive(path.name) or path.suffix.lower() == MEDQUAD_SUFFIX
+    return (
+        formats.table_suffix(path.name) != ""
+        or formats.is_archive(path.name)
+        or path.suffix.lower() == formats.MEDQUAD_SUFFIX
+    )
 
 
 def _check_local(source: str) -> None:
@@ -164,11 +158,11 @@ def _check_local(source: str) -> None:
     if "://" in source:
         raise InputError(f"{source} is an address; medqa does not download files", "download it and name the file")
     if path.is_dir():
-        _find_contents(open_container(path, Caps()), str(path))
+        _find_contents(archives.open_container(path, Caps()), str(path))
         return
     if not path.exists():
         hint = "check the name, on the command line or in data.source"
-        if parse_hub_id(str(path)) and path.parent.is_dir():
+        if hub.parse_hub_id(str(path)) and path.parent.is_dir():
             hint = f"{hint} (a folder {path.parent} is here, so this is a path and no data set of the hub)"
         if path.is_symlink():
             raise InputError(f"{path} is a link to something that does not exist", hint)
@@ -182,7 +176,7 @@ def _check_local(source: str) -> None:
         raise InputError(f"{path} is neither a file nor a folder", "copy its content to a file")
     if not _is_file_of_data(path):
         suffix = f"'{path.suffix}'" if path.suffix else "no suffix"
-        known = ", ".join([*TABLE_SUFFIXES, MEDQUAD_SUFFIX, *ARCHIVE_SUFFIXES])
+        known = ", ".join([*formats.TABLE_SUFFIXES, formats.MEDQUAD_SUFFIX, *formats.ARCHIVE_SUFFIXES])
         raise InputError(
             f"{path}: unknown format ({suffix}); expected {known}, or one of the tables packed (.csv.gz)",
             "export it as CSV (spreadsheet programs: 'CSV UTF-8'), or rename it if it is one of these",
@@ -190,15 +184,15 @@ def _check_local(source: str) -> None:
     check_content(TableFile(path, str(path)))
 
 
-def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> Opened:
+def _open(source: str, name: str, wanted: ColumnNames, scratch: archives.Scratch) -> Opened:
     prefix = f"{name}/" if name else ""
     if looks_like_hub_id(source):
-        return open_hub(source, prefix, wanted)
+        return hub.open_hub(source, prefix, wanted)
     path = Path(source)
-    if path.is_dir() or is_archive(path.name):
+    if path.is_dir() or formats.is_archive(path.name):
         return _open_folder(source, prefix, wanted, scratch)
     file = TableFile(path, source, name)
-    if path.suffix.lower() == MEDQUAD_SUFFIX:
+    if path.suffix.lower() == formats.MEDQUAD_SUFFIX:
         rows = medquad_xml.read_source(path, name)
         table: PairTable = PairTable("MedQuAD XML, one document", medquad_xml.COLUMNS, rows)
     elif name:
@@ -208,7 +202,7 @@ def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> Open
     return Opened(source, [table], sha256_of_file(path))
 
 
-def _find_contents(container: Container, shown: str) -> tuple[list[str], list[str], list[str], int]:
+def _find_contents(container: archives.Container, shown: str) -> tuple[list[str], list[str], list[str], int]:
     """Return the documents or the tables of a container, the notes beside them, and how many members are neither.
 
     Raises:
@@ -219,8 +213,8 @@ def _find_contents(container: Container, shown: str) -> tuple[list[str], list[st
         raise InputError(f"{shown} is a data set that was converted before", f"run: medqa convert --audit {shown}")
     about = [name for name in members if _ABOUT.match(PurePosixPath(name).name)]
     data = [name for name in members if name not in about and PurePosixPath(name).name not in _METADATA]
-    documents = [name for name in data if name.lower().endswith(MEDQUAD_SUFFIX)]
-    tables = [name for name in data if table_suffix(name) not in ("", NOTE_SUFFIX)]
+    documents = [name for name in data if name.lower().endswith(formats.MEDQUAD_SUFFIX)]
+    tables = [name for name in data if formats.table_suffix(name) not in ("", formats.NOTE_SUFFIX)]
     if documents and tables:
         raise InputError(
             f"{shown} holds {len(documents):,} XML documents and {len(tables):,} tables "
@@ -230,7 +224,10 @@ def _find_contents(container: Container, shown: str) -> tuple[list[str], list[st
     if not documents and not tables:
         suffixes = Counter(PurePosixPath(name).suffix or "no suffix" for name in members)
         counts = f"only {counted(suffixes)}" if members else "no files"
-        *known, last = (MEDQUAD_SUFFIX, *(suffix for suffix in TABLE_SUFFIXES if suffix != NOTE_SUFFIX))
+        *known, last = (
+            formats.MEDQUAD_SUFFIX,
+            *(suffix for suffix in formats.TABLE_SUFFIXES if suffix != formats.NOTE_SUFFIX),
+        )
         hint = f"name a file, or a folder or archive that holds {', '.join(known)} or {last} files"
         saved = next((name for name in members if name.endswith(".arrow")), None)
         if saved is not None:
@@ -243,7 +240,7 @@ def _find_contents(container: Container, shown: str) -> tuple[list[str], list[st
     return documents, tables, about, len(members) - len(documents) - len(tables) - len(about)
 
 
-def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: Scratch) -> Opened:
+def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: archives.Scratch) -> Opened:
     """Open a folder or an archive.
 
     Args:
@@ -260,7 +257,7 @@ def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: Scratch
         InputError: it cannot be unpacked or used, or one of its tables cannot.
     """
     path = Path(source)
-    container = open_container(path, wanted.caps)
+    container = archives.open_container(path, wanted.caps)
     documents, names, about, num_others = _find_contents(container, str(path))
     warnings: tuple[str, ...] = ()
     if documents:
@@ -295,12 +292,12 @@ def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: Scratch
     return Opened(source, tables, digest, license=_stated_license(container, about), warnings=warnings)
 
 
-def _stated_license(container: Container, about: list[str]) -> str | None:
+def _stated_license(container: archives.Container, about: list[str]) -> str | None:
     """Return the hub's name of the license, where the files beside the data agree on one that is known."""
     licenses = set()
     for name in about:
         if container.members[name] <= LARGEST_LICENSE_TEXT:
-            text = " ".join(read_member(container, name).decode("utf-8", "replace").split()).casefold()
+            text = " ".join(archives.read_member(container, name).decode("utf-8", "replace").split()).casefold()
             licenses |= {license for license, phrase in _LICENSES.items() if phrase.casefold() in text}
     return licenses.pop() if len(licenses) == 1 else None
 

@@ -10,16 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from medqa_cli.data.normalize import normalize
-from medqa_cli.data.reading import multiple_choice
-from medqa_cli.data.reading.cells import (
-    cell_text,
-    is_told_of,
-    json_text,
-    optional_text,
-    parse_exchange,
-    read_cell,
-    shape,
-)
+from medqa_cli.data.reading import cells, multiple_choice
 from medqa_cli.data.reading.columns import missing_column, unused_warnings
 from medqa_cli.data.reading.rows import CellRow, CellTable, Columns, TableFile, UnreadRow
 from medqa_cli.errors import InputError
@@ -60,9 +51,9 @@ def first_rows(rows: Iterator[CellRow | UnreadRow], columns: Columns) -> list[Ce
     last = head
     # Numbers of options: read on until one tells whether they count from 0 or from 1.
     while last and len(head) < ROWS_READ_ON and columns.options:
-        cells = [row for row in last if isinstance(row, CellRow)]
+        read = [row for row in last if isinstance(row, CellRow)]
         with contextlib.suppress(ValueError):
-            multiple_choice.first_number(multiple_choice.choices_in(columns, columns.answer, cells))
+            multiple_choice.first_number(multiple_choice.choices_in(columns, columns.answer, read))
             break
         last = list(itertools.islice(rows, ROWS_LOOKED_AT))
         head += last
@@ -97,14 +88,14 @@ def form_of_table(table: CellTable, first: Sequence[CellRow], file: TableFile) -
 
 def _really_used(columns: Columns, first: Sequence[CellRow]) -> Columns:
     """Return the columns without those whose cells are not what their names promise."""
-    if columns.history is not None and any(is_told_of(row.cells[columns.history]) for row in first):
+    if columns.history is not None and any(cells.is_told_of(row.cells[columns.history]) for row in first):
         # What is told of a patient is no earlier turn, and may go with the question.
         if columns.input is None:
             columns = replace(columns, input=columns.history, input_in_doubt=True)
         columns = replace(columns, history=None)
     if columns.input is not None and columns.input_in_doubt and not _is_input(columns, columns.input, first):
         columns = replace(columns, input=None)
-    all_empty = not any(cell_text(row.cells[index]) != "" for row in first for index in columns.options)
+    all_empty = not any(cells.cell_text(row.cells[index]) != "" for row in first for index in columns.options)
     by_letter = len(columns.options) > 1 and all(len(columns.names[index].strip()) == 1 for index in columns.options)
     if all_empty or (by_letter and not _are_options(columns, first)):
         return replace(columns, options=())
@@ -118,9 +109,9 @@ def _are_options(columns: Columns, first: Sequence[CellRow]) -> bool:
             multiple_choice.names_an_option(*choice) for choice in multiple_choice.choices_in(columns, column, first)
         ):
             return True
-    cells = [cell_text(row.cells[index]) for row in first for index in columns.options]
-    texts = [cell for cell in cells if cell is not None and any(map(str.isalpha, cell))]
-    return len(columns.options) > 2 and 2 * len(texts) > len(cells)
+    values = [cells.cell_text(row.cells[index]) for row in first for index in columns.options]
+    texts = [value for value in values if value is not None and any(map(str.isalpha, value))]
+    return len(columns.options) > 2 and 2 * len(texts) > len(values)
 
 
 def _is_input(columns: Columns, beside: int, first: Sequence[CellRow]) -> bool:
@@ -128,7 +119,7 @@ def _is_input(columns: Columns, beside: int, first: Sequence[CellRow]) -> bool:
     addresses, numbers, or the passage that the answer is taken from.
     """
     used = (columns.question, beside, columns.answer)
-    rows = [[read_cell(row.cells[index]) for index in used] for row in first]
+    rows = [[cells.read_cell(row.cells[index]) for index in used] for row in first]
     if any(cell.problem or cell.wordings for row in rows for cell in row):
         return False
     texts = [tuple(cell.texts[0].strip().casefold() for cell in row) for row in rows]
@@ -156,7 +147,7 @@ def _exchange_form(first: Sequence[CellRow], columns: Columns, file: TableFile) 
     Raises:
         InputError: none has, or their turns are not first a known one who asks, and then one who answers.
     """
-    exchanges = [parse_exchange(exchange_text(row, columns)) for row in first]
+    exchanges = [cells.parse_exchange(exchange_text(row, columns)) for row in first]
     form = next((exchange.form for exchange in exchanges if exchange.form), "")
     if not first or form:
         return form or "no"
@@ -181,7 +172,9 @@ def _exchange_form(first: Sequence[CellRow], columns: Columns, file: TableFile) 
 def _left_out(first: Sequence[CellRow], columns: Columns, beside: int) -> tuple[str | None, list[str]]:
     """Return the instruction where all rows have the same, each beside an input; and what the user has to know."""
     instruction, after = columns.names[columns.question], columns.names[beside]
-    texts = [[(cell_text(row.cells[index]) or "").strip() for index in (columns.question, beside)] for row in first]
+    texts = [
+        [(cells.cell_text(row.cells[index]) or "").strip() for index in (columns.question, beside)] for row in first
+    ]
     filled = sum(text.casefold() not in NO_INPUT for _, text in texts)
     if len(texts) > 1 and filled == len(texts) and texts[0][0] and len({text for text, _ in texts}) == 1:
         left_out = texts[0][0]
@@ -231,31 +224,30 @@ def _told_of_cells(first: Sequence[CellRow], columns: Columns) -> list[str]:
     warnings = []
     for index in (columns.topic, columns.source, columns.kind):
         if index is not None:
-            shapes = Counter(shape(row.cells[index]) for row in first if optional_text(row.cells[index]) is None)
+            shapes = Counter(
+                cells.shape(row.cells[index]) for row in first if cells.optional_text(row.cells[index]) is None
+            )
             if shapes:
                 warnings.append(
                     f"column '{columns.names[index]}' is ignored where it holds {shapes.most_common(1)[0][0]}"
                 )
+    question, answer = (f"column '{columns.names[index]}'" for index in (columns.question, columns.answer))
+    of_first = f"of the first {len(first)} rows"
     if not columns.exchange and not columns.options:
         signs = sum(multiple_choice.is_sign(row.cells[columns.answer]) for row in first)
-        asking = sum((cell_text(row.cells[columns.answer]) or "").rstrip().endswith(("?", "？")) for row in first)
+        asking = sum((cells.cell_text(row.cells[columns.answer]) or "").rstrip().endswith(("?", "？")) for row in first)
         if asking > 2 and 2 * asking > len(first):
-            warnings.append(
-                f"column '{columns.names[columns.answer]}' holds questions ({asking} of the first {len(first)} rows), "
-                "not answers"
-            )
+            warnings.append(f"{answer} holds questions ({asking} {of_first}), not answers")
         if signs > 1 and 2 * signs > len(first):
             warnings.append(
-                f"column '{columns.names[columns.answer]}' holds single letters ({signs} of the first {len(first)} "
-                "rows), as of multiple-choice questions, but no column of options is found: name them A, B, C, ... or "
-                "'options'"
+                f"{answer} holds single letters ({signs} {of_first}), as of multiple-choice questions, but no column "
+                "of options is found: name them A, B, C, ... or 'options'"
             )
-    questions = [read_cell(row.cells[columns.question]) for row in first]
+    questions = [cells.read_cell(row.cells[columns.question]) for row in first]
     several = sum(len(read.texts) > 1 for read in questions)
     if several and not columns.exchange:
         warnings.append(
-            f"column '{columns.names[columns.question]}' holds several wordings of a question "
-            f"({several} of the first {len(first)} rows): the first of each is taken"
+            f"{question} holds several wordings of a question ({several} {of_first}): the first of each is taken"
         )
     return warnings
 
@@ -263,5 +255,5 @@ def _told_of_cells(first: Sequence[CellRow], columns: Columns) -> list[str]:
 def exchange_text(row: CellRow, columns: Columns) -> str:
     """Return the cell that holds question and answer as text."""
     cell = row.cells[columns.question]
-    text = cell_text(cell)
-    return json_text(cell) if text is None else text
+    text = cells.cell_text(cell)
+    return cells.json_text(cell) if text is None else text

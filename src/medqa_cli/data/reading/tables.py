@@ -10,11 +10,7 @@ from typing import cast
 
 from medqa_cli import confined
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
-from medqa_cli.data.reading.archives import GZIP_MAGIC, Scratch, copy_unpacked, damage_reported
-from medqa_cli.data.reading.csv_reader import read_delimited
-from medqa_cli.data.reading.excel_parquet import read_excel, read_parquet
-from medqa_cli.data.reading.formats import ARCHIVE_SUFFIXES, PACKED, TABLE_FORMATS, TABLE_SUFFIXES, TEXT_SUFFIXES
-from medqa_cli.data.reading.json_reader import read_json_file, read_json_lines
+from medqa_cli.data.reading import archives, csv_reader, excel_parquet, formats, json_reader
 from medqa_cli.data.reading.pairs import questions_and_answers
 from medqa_cli.data.reading.rows import (
     CellTable,
@@ -31,15 +27,15 @@ from medqa_cli.errors import InputError
 
 Reader = Callable[[TableFile, ColumnNames], CellTable]
 _READERS: dict[str, Reader] = {
-    "CSV": read_delimited,
-    "TSV": read_delimited,
-    "JSON": read_json_file,
-    "JSONL": read_json_lines,
-    "Excel": read_excel,
-    "OpenDocument": read_excel,
-    "Parquet": read_parquet,
+    "CSV": csv_reader.read_delimited,
+    "TSV": csv_reader.read_delimited,
+    "JSON": json_reader.read_json_file,
+    "JSONL": json_reader.read_json_lines,
+    "Excel": excel_parquet.read_excel,
+    "OpenDocument": excel_parquet.read_excel,
+    "Parquet": excel_parquet.read_parquet,
 }
-_READER_OF_SUFFIX = {suffix: _READERS[name] for name, suffixes in TABLE_FORMATS.items() for suffix in suffixes}
+_READER_OF_SUFFIX = {suffix: _READERS[name] for name, suffixes in formats.TABLE_FORMATS.items() for suffix in suffixes}
 _READ_WHOLE = 32 << 20  # bytes; what a JSON object of that size becomes is no burden
 _SIGNATURES = {
     b"PK\x03\x04": "a ZIP archive or an Excel file (.zip, .xlsx)",
@@ -69,7 +65,7 @@ _MEDDIALOG = re.compile(rb"id=\d+\s+https?://")
 _START = 64  # bytes that tell any of these
 
 
-def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> PairTable:
+def open_table(file: TableFile, wanted: ColumnNames, scratch: archives.Scratch) -> PairTable:
     """Open a table.
 
     Args:
@@ -83,30 +79,28 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> PairTa
     Raises:
         InputError: the file is empty, damaged or of another format than its name says, or lacks a column.
     """
-    packed = file.path.suffix.lower() == PACKED
+    packed = file.path.suffix.lower() == formats.PACKED
     if packed and file.path.stat().st_size:
         with open(file.path, "rb") as content:
-            if content.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
+            if content.read(len(archives.GZIP_MAGIC)) != archives.GZIP_MAGIC:
                 name = Path(file.name).stem
                 raise InputError(f"{file} is not packed with gzip", f"if it is a plain table, name it {name}")
         target = scratch.new_path(Path(file.path.stem).suffix.lower())
         expansion = file.expansion or Expansion(file.path, file.shown, wanted.caps)
-        with damage_reported(file.shown), gzip.open(file.path) as unpacking, open(target, "wb") as unpacked:
-            copy_unpacked(unpacking, unpacked, expansion)
+        with archives.damage_reported(file.shown), gzip.open(file.path) as unpacking, open(target, "wb") as unpacked:
+            archives.copy_unpacked(unpacking, unpacked, expansion)
         file = replace(file, path=target)
     check_content(file)
     # What reads it may abort or fill the memory: a library, or a JSON object that is read whole.
     suffix = file.path.suffix.lower()
-    needs_a_process = suffix not in TEXT_SUFFIXES
+    needs_a_process = suffix not in formats.TEXT_SUFFIXES
     if not needs_a_process and file.path.stat().st_size > _READ_WHOLE:
         encoding = detect_encoding(file.path, file.shown, wanted.encoding)
         needs_a_process = suffix == ".json" or _looks_like_json(file.path, encoding)
     if needs_a_process:
         hint = "open it and save it again, or as 'CSV UTF-8'"
-        raised_by = "if you trust it, raise data.max_reader_bytes or data.max_reader_seconds"
-        limits = confined.Limits(wanted.caps.reader_seconds, wanted.caps.reader_bytes, raised_by)
         file = replace(file, expansion=None)
-        results = confined.stream(table_and_rows, file, wanted, what=file.shown, hint=hint, limits=limits)
+        results = confined.stream(table_and_rows, file, wanted, what=file.shown, hint=hint, limits=wanted.caps.limits)
         table = replace(cast(PairTable, next(results)), rows=cast(Rows, results))
     else:
         table = questions_and_answers(_read_cells(file, wanted), file, wanted.caps)
@@ -114,14 +108,9 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> PairTa
 
 
 def open_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
-    """Open a table in a text file as it stands, one that may hold questions alone.
+    """Open a table in a text file as it stands, one that may hold questions alone: a cell for each column.
 
-    Args:
-        file: a file whose name ends like a table's in text: not packed, and of no format that a library reads.
-        wanted: the columns that the user named; ``answers`` tells whether there have to be any.
-
-    Returns:
-        the columns in use and the rows, a cell for each column.
+    It is not packed, and of no format that a library reads; ``wanted.answers`` tells whether there have to be any.
 
     Raises:
         InputError: the file is empty, damaged or of another format than its name says, or lacks a column.
@@ -133,17 +122,17 @@ def open_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
 def _read_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
     suffix = file.path.suffix.lower()
     reader = _READER_OF_SUFFIX[suffix]
-    if suffix not in TEXT_SUFFIXES:
+    if suffix not in formats.TEXT_SUFFIXES:
         return reader(file, wanted)
     encoding = detect_encoding(file.path, file.shown, wanted.encoding)
-    if reader is read_delimited and _looks_like_json(file.path, encoding):
-        reader = read_json_file
+    if reader is csv_reader.read_delimited and _looks_like_json(file.path, encoding):
+        reader = json_reader.read_json_file
     return replace(reader(file, wanted), warnings=encoding.warnings)
 
 
 def _looks_like_json(path: Path, encoding: Encoding) -> bool:
     """Tell whether a text file begins like objects of JSON, whatever its name says."""
-    with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
+    with encoding.open(path) as text:
         return _JSON_OBJECTS.match(text.read(1000)) is not None
 
 
@@ -168,7 +157,7 @@ def check_content(file: TableFile) -> None:
     for beginning, (what, hint) in _INSTEAD.items():
         if folded.startswith(beginning):
             raise InputError(f"{file} is {what}, not a file of questions and answers", hint)
-    if file.path.suffix.lower() not in TEXT_SUFFIXES:
+    if file.path.suffix.lower() not in formats.TEXT_SUFFIXES:
         return
     if _MEDDIALOG.match(start):
         raise InputError(
@@ -177,9 +166,9 @@ def check_content(file: TableFile) -> None:
         )
     for signature, what in _SIGNATURES.items():
         if start.startswith(signature):
-            others = [suffix for suffix in TABLE_SUFFIXES if suffix not in TEXT_SUFFIXES]
+            others = [suffix for suffix in formats.TABLE_SUFFIXES if suffix not in formats.TEXT_SUFFIXES]
             raise InputError(
                 f"{file} is not a text file, it is {what}",
-                f"give it the name that fits (medqa reads {', '.join([*others, *ARCHIVE_SUFFIXES])} and .csv.gz), or "
-                "save it as 'CSV UTF-8'",
+                f"give it the name that fits (medqa reads {', '.join([*others, *formats.ARCHIVE_SUFFIXES])} and "
+                ".csv.gz), or save it as 'CSV UTF-8'",
             )

@@ -6,9 +6,7 @@ Within a sentence the ordinary words of a topic are small; a word that might be 
 import re
 
 from medqa_cli.data.normalize import key_of, normalize, rank_of
-from medqa_cli.data.topics.medical_terms import is_illness
-from medqa_cli.data.topics.question_types import QuestionType, recognize
-from medqa_cli.data.topics.topic_phrases import thing_of
+from medqa_cli.data.topics import medical_terms, question_types, topic_phrases
 from medqa_cli.resources import load_pattern, load_words, load_yaml
 
 _CAPITALIZED = re.compile(r"(?<![\w'’.])[A-Z][a-z]{2,}(?![\w'’.])")
@@ -26,8 +24,8 @@ def paraphrase(question: str, count: int, seed: int) -> list[str]:
         distinct wordings, none equal to the question when case and punctuation are left aside; fewer than ``count``
         where the bank holds fewer, none where the question's form or topic does not allow any.
     """
-    form = recognize(question)
-    if form is None or is_title(form.topic) or thing_of(form.topic) != form.topic:
+    form = question_types.recognize(question)
+    if form is None or is_title(form.topic) or topic_phrases.thing_of(form.topic) != form.topic:
         return []
     asked = normalize(question)
     templates = sorted(suitable(form), key=lambda template: rank_of(seed, "paraphrase", key_of(asked, template)))
@@ -36,10 +34,10 @@ def paraphrase(question: str, count: int, seed: int) -> list[str]:
     return list(by_normalized.values())[:count]
 
 
-def suitable(question: QuestionType) -> list[str]:
+def suitable(question: question_types.QuestionType) -> list[str]:
     """Return the wordings that suit a question's kind and topic; none where its kind has none."""
     wordings = load_yaml("paraphrases").get(question.kind, {"general": [], "illness": []})
-    return [*wordings["general"], *(wordings["illness"] if is_illness(question.topic) else ())]
+    return [*wordings["general"], *(wordings["illness"] if medical_terms.is_illness(question.topic) else ())]
 
 
 def fill(template: str, topic: str) -> str:
@@ -54,14 +52,10 @@ def is_title(topic: str) -> bool:
 
 
 def in_running_text(topic: str) -> str:
-    """Return the topic in lower case, but for names and abbreviations.
+    """Return the topic in lower case, but for names and abbreviations: "Parkinson's Disease", "Parkinson's disease".
 
-    Args:
-        topic: for example ``Parkinson's Disease``.
-
-    Returns:
-        for example ``Parkinson's disease``; a word that might be a name keeps its capital, and where the last one
-        might be, all do: "Myasthenia Gravis" is not made "myasthenia Gravis".
+    A word that might be a name keeps its capital, and where the last one might be, all do: "Myasthenia Gravis" is not
+    made "myasthenia Gravis".
     """
     capitalized = _CAPITALIZED.findall(topic)
     if not capitalized or not _is_ordinary(capitalized[-1]):

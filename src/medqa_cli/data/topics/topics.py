@@ -14,9 +14,7 @@ from medqa_cli.data.cleaning.lost_characters import lost_letters
 from medqa_cli.data.cleaning.rules import one_line
 from medqa_cli.data.languages import UNKNOWN, language_of
 from medqa_cli.data.normalize import RowKeys, is_empty, key_of
-from medqa_cli.data.topics import topic_phrases
-from medqa_cli.data.topics.medical_terms import compared, synonyms
-from medqa_cli.data.topics.question_types import LONGEST_QUESTION, recognize
+from medqa_cli.data.topics import medical_terms, question_types, topic_phrases
 
 # "chronic obstructive pulmonary disease (COPD)": two names of one topic.
 _WITH_ABBREVIATION = re.compile(r"(.*[^\s(])\s*\(((?=[^)]*[A-Z][^)]*[A-Z])[A-Za-z0-9-]{2,10})\)")
@@ -37,15 +35,7 @@ LARGEST_SHARE_OF_A_PAGE = 1 / 20
 
 
 def topic_of(question: str, column_text: str) -> str:
-    """Return the topic of a row.
-
-    Args:
-        question: the question.
-        column_text: the text of the topic column; empty: none, or no such column.
-
-    Returns:
-        the topic on one line; empty where neither names one.
-    """
+    """Return the topic of a row on one line; empty where neither its topic column nor its question names one."""
     return given_topic(column_text) or asked_topic(question)
 
 
@@ -57,11 +47,11 @@ def given_topic(text: str) -> str:
 
 def asked_topic(question: str) -> str:
     """Return the topic that a question names; empty where it names none."""
-    form = recognize(question)
-    if form is None and len(question) <= LONGEST_QUESTION:
-        form = recognize(topic_phrases.without_circumstance(question))
+    form = question_types.recognize(question)
+    if form is None and len(question) <= question_types.LONGEST_QUESTION:
+        form = question_types.recognize(topic_phrases.without_circumstance(question))
     if form is None and (asking := _LAST_OF_SEVERAL.match(question)):
-        form = recognize(asking[1])
+        form = question_types.recognize(asking[1])
     if form is not None and (thing := topic_phrases.thing_of(_in_a_sentence(form.topic, question))):
         return thing
     # Without a form an illness alone tells, and many have the same name in other languages: "¿Qué es el glaucoma?".
@@ -97,13 +87,13 @@ def topic_names(topic: str) -> tuple[str, ...]:
 @functools.cache
 def first_names() -> dict[str, str]:
     """Return for each name in ``synonyms.txt`` but the first of a line the first one, all as they are compared."""
-    things = [[_name(name) for name in names] for _, names in synonyms()]
+    things = [[_name(name) for name in names] for _, names in medical_terms.synonyms()]
     return {name: first for first, *others in things for name in others if name != first}
 
 
 def _name(topic: str) -> str:
     """Return a name as topics are compared: without words of manner either."""
-    return topic_phrases.without_manner(compared(topic))
+    return topic_phrases.without_manner(medical_terms.compared(topic))
 
 
 @dataclass(frozen=True)
@@ -177,14 +167,10 @@ def count_topics(topics: Iterable[Hashable]) -> TopicCounts:
 
 
 def pages_tell(topics: Sequence[Hashable], pages: Sequence[Hashable]) -> bool:
-    """Return whether to keep rows of one page together, because their topics say too little.
+    """Return whether to keep rows of one page together, because their topics, empty for none, say too little.
 
     Questions on one fact sheet ask about something of their own each: its address in the column ``source`` is what
     they have in common.
-
-    Args:
-        topics: of each row, empty for none.
-        pages: of each row.
     """
     counts = Counter(pages)
     return (
