@@ -49,7 +49,7 @@ def umask() -> Iterator[int]:
 
 def test_run_folder_paths_are_those_that_the_docs_name() -> None:
     run = RunFolder(Path("runs/x"))
-    found = {name: getattr(run, name).as_posix() for name in dir(RunFolder) if name.endswith(("_path", "_dir"))}
+    found = {name: getattr(run, name).as_posix() for name in dir(run) if name.endswith(("_path", "_dir"))}
     assert found == {
         "config_path": "runs/x/config.yaml",
         "environment_path": "runs/x/environment.json",
