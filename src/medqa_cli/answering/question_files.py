@@ -17,7 +17,7 @@ from medqa_cli.answering import generate
 from medqa_cli.data.encodings.detect import detect_encoding
 from medqa_cli.data.reading.cells import cell_text
 from medqa_cli.data.reading.columns import find_columns
-from medqa_cli.data.reading.rows import ColumnNames, Columns, TableFile, UnreadRow
+from medqa_cli.data.reading.shapes import ColumnNames, Columns, TableFile, UnreadRow
 from medqa_cli.data.reading.tables import open_cells
 from medqa_cli.errors import InputError
 from medqa_cli.files import odd_kind, without_surrogates

@@ -18,7 +18,7 @@ from medqa_cli.data.dataset import SPLITS, QaRow, find_split_files, report_of, r
 from medqa_cli.data.minhash import NOT_FOUND
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.normalize import normalize
-from medqa_cli.data.reading.rows import ColumnNames, UnreadRow
+from medqa_cli.data.reading.shapes import ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.data.sketches import ComparedRow, compared, lines_work
 from medqa_cli.data.topics.topics import LEAST_TOPICS, TopicCounts, count_topics, pages_tell

@@ -5,23 +5,19 @@ heart (Carlini et al. 2019, "The Secret Sharer", arXiv 1802.08232). Names are ra
 exchange 555, which hardly anybody has.
 """
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medqa_cli.data.dataset import CANARIES_NAME
 from medqa_cli.data.identifiers.finding import find_in_row
+from medqa_cli.data.identifiers.model_finds import ModelSearch
 from medqa_cli.data.identifiers.replacing import replace_finds
 from medqa_cli.errors import InputError
 from medqa_cli.files import require_file
-
-if TYPE_CHECKING:
-    from medqa_cli.data.identifiers.model_finds import ModelSearch
 
 PREFIX = "canary-"
 _FIELDS = ("question", "answer")

@@ -16,7 +16,7 @@ from medqa_cli.data.cleaning.rules import Cleaned, clean, tidy_paragraphs
 from medqa_cli.data.identifiers.finding import find_in_texts
 from medqa_cli.data.identifiers.finds import Find
 from medqa_cli.data.identifiers.replacing import Replaced, replace_in_texts
-from medqa_cli.data.reading.rows import Talk
+from medqa_cli.data.reading.shapes import Talk
 from medqa_cli.prompt.given import Given, Turn
 
 if TYPE_CHECKING:

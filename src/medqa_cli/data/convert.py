@@ -4,8 +4,6 @@ The rows pass twice: once from the source to a spool file, while only their keys
 there to the files of their splits.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import hashlib
@@ -14,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medqa_cli import __version__, console
 from medqa_cli.cards import data_card
@@ -25,9 +23,10 @@ from medqa_cli.data.canaries import as_planted, make_canaries, write_canaries
 from medqa_cli.data.cleaning import reasons, rules
 from medqa_cli.data.documents.finding import find_documents
 from medqa_cli.data.documents.reading import Documents, read_documents
+from medqa_cli.data.identifiers.model_finds import ModelSearch
 from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
-from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
+from medqa_cli.data.reading.shapes import Caps, ColumnNames, SourceRows
 from medqa_cli.data.reading.sources import local_paths, open_sources
 from medqa_cli.data.report import (
     check_counts,
@@ -44,9 +43,6 @@ from medqa_cli.errors import MedqaError
 from medqa_cli.files import CARD_NAME, atomic_dir, write_json
 from medqa_cli.leftovers import sweep
 from medqa_cli.workers import Workers
-
-if TYPE_CHECKING:
-    from medqa_cli.data.identifiers.model_finds import ModelSearch
 
 SPOOL_NAME = "spool.tmp"
 SETS_NAME = "sets.tmp"

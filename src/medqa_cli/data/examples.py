@@ -3,26 +3,22 @@
 This is the one place where the value of an identifier is shown.
 """
 
-from __future__ import annotations
-
 import heapq
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medqa_cli.data.cleaning.reasons import REASONS, SHOWN, non_answer, unusable
 from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
 from medqa_cli.data.conversations import clean_talk, usable_part
 from medqa_cli.data.identifiers.finding import find_in_row
 from medqa_cli.data.identifiers.finds import KINDS, Find
+from medqa_cli.data.identifiers.model_finds import ModelSearch
 from medqa_cli.data.normalize import key_of, rank_of
-from medqa_cli.data.reading.rows import SourceRows, UnreadRow
+from medqa_cli.data.reading.shapes import SourceRows, UnreadRow
 from medqa_cli.errors import ConfigError
 from medqa_cli.spelling import did_you_mean, listed
-
-if TYPE_CHECKING:
-    from medqa_cli.data.identifiers.model_finds import ModelSearch
 
 IDENTIFIERS = "identifiers"
 CONTEXT_CHARACTERS = 60

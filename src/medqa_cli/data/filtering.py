@@ -1,7 +1,5 @@
 """The first pass of ``medqa convert``: share the rows out, tell copies, spool all rows, remember their keys."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import itertools
@@ -9,22 +7,20 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from medqa_cli import console
 from medqa_cli.data import row_work
 from medqa_cli.data.cleaning.reasons import how_to_keep
+from medqa_cli.data.identifiers.model_finds import ModelSearch
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.normalize import RowKeys
-from medqa_cli.data.reading.rows import RawRow, Rows, SourceRows, Talk, UnreadRow
+from medqa_cli.data.reading.shapes import RawRow, Rows, SourceRows, Talk, UnreadRow
 from medqa_cli.data.sketches import RowSketch
 from medqa_cli.data.topics.topics import ColumnOfOneTopic
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import counted
 from medqa_cli.workers import Workers
-
-if TYPE_CHECKING:
-    from medqa_cli.data.identifiers.model_finds import ModelSearch
 
 Batch = list[RawRow | UnreadRow]
 

@@ -14,7 +14,7 @@ from medqa_cli.data.examples import IdentifierExample, RuleExample
 from medqa_cli.data.filtering import Filtered
 from medqa_cli.data.identifiers.finds import KINDS as KINDS_OF_IDENTIFIERS
 from medqa_cli.data.languages import UNKNOWN, has_other_languages, num_foreign
-from medqa_cli.data.reading.rows import Columns, place_of
+from medqa_cli.data.reading.shapes import Columns, place_of
 from medqa_cli.data.topics.topics import count_topics
 from medqa_cli.data.writing import Written
 from medqa_cli.errors import MedqaError

@@ -23,7 +23,7 @@ from medqa_cli.data.identifiers.finds import PlainFind, plain
 from medqa_cli.data.identifiers.replacing import replace_finds
 from medqa_cli.data.languages import told_language
 from medqa_cli.data.normalize import RowKeys, key_of, normalize, row_keys
-from medqa_cli.data.reading.rows import RawRow, UnreadRow, place_of
+from medqa_cli.data.reading.shapes import RawRow, UnreadRow, place_of
 from medqa_cli.data.sketches import RowSketch, SketchMaker
 from medqa_cli.data.topics.topics import asked_topic, given_topic, topic_names
 from medqa_cli.prompt.given import NOTHING, Given, Turn

@@ -70,7 +70,7 @@ def find_chat_template(tokenizer: Any, contract: PromptContract) -> str:
         tokenizer,
         contract,
         {(question, given): contract.text.prompt(question, given) for question, given in _asked(probes, contract)},
-        lambda text: _without_bos(text, contract, tokenizer),
+        lambda text: text.removeprefix(_bos(contract, tokenizer)),
     )
     return candidates[exact] if exact is not None else _written_from(contract, _bos(contract, tokenizer))
 
@@ -97,7 +97,7 @@ def _candidates(contract: PromptContract, tokenizer: Any) -> Iterator[str]:
         question = PROBES[0]
         prompt = contract.text.before_question + question + contract.text.after_question
         rendered = _rendered([pinned], [[{"role": "user", "content": question}]], tokenizer)[0][0].text
-        beginning = _without_bos(rendered or "", contract, tokenizer)
+        beginning = (rendered or "").removeprefix(_bos(contract, tokenizer))
         if rendered is not None and beginning != prompt and prompt.startswith(beginning):
             end = _literal(prompt.removeprefix(beginning))
             yield f"{pinned}{{% if add_generation_prompt %}}{{{{ {end} }}}}{{% endif %}}"
@@ -169,10 +169,6 @@ def _literal(text: str) -> str:
 
 def _bos(contract: PromptContract, tokenizer: Any) -> str:
     return tokenizer.bos_token or "" if contract.adds_bos else ""
-
-
-def _without_bos(rendered: str, contract: PromptContract, tokenizer: Any) -> str:
-    return rendered.removeprefix(_bos(contract, tokenizer))
 
 
 def _first_exact(

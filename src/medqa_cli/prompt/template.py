@@ -151,7 +151,7 @@ def prompt_notes(config: PromptConfig, tokenizer: Tokenizer) -> list[str]:
     if config.template != "chat":
         return []
     source, notes = tokenizer.get_chat_template(), []
-    if _prints_date(source):
+    if "strftime_now" in source:
         notes.append(f"the chat template prints today's date; it is pinned to {PINNED_DATE.isoformat()}")
     if _switches_thinking(source):
         notes.append("the chat template has a thinking mode; it is off (enable_thinking=False), in asking as well")
@@ -311,7 +311,7 @@ def pin_template(source: str) -> str:
     head = ""
     if _switches_thinking(source):
         head += _NO_THOUGHTS
-    if _prints_date(source):
+    if "strftime_now" in source:
         formats = dict.fromkeys(call["format"] for call in _DATE_CALL.finditer(source))
         cases = "".join(
             f"{{% {'elif' if number else 'if'} format == '{name}' %}}{PINNED_DATE.strftime(name)}"
@@ -332,10 +332,6 @@ def closed_thoughts(prompt: str) -> str:
     close = "/" if not verb else "END" if verb.isupper() else "end"
     end = "" if opened.group().endswith("\n") else "\n"
     return f"{end}\n{opened['left']}{close}{opened['name']}{opened['right']}\n\n"
-
-
-def _prints_date(source: str) -> bool:
-    return "strftime_now" in source
 
 
 def _switches_thinking(source: str) -> bool:

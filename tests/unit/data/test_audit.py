@@ -19,7 +19,7 @@ from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import QaRow, find_split_files, read_split
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.reading.formats import TABLE_SUFFIXES
-from medqa_cli.data.reading.rows import ColumnNames
+from medqa_cli.data.reading.shapes import ColumnNames
 from medqa_cli.data.report import show_audit
 from medqa_cli.data.topics.topics import topic_names, topic_of
 from medqa_cli.errors import InputError, MedqaError

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from medqa_cli import confined
 from medqa_cli.data.documents.sections import Part
-from medqa_cli.data.reading.rows import Caps
+from medqa_cli.data.reading.shapes import Caps
 from medqa_cli.resources import load_words
 
 _NAVIGATION = ("navigation", "search", "banner", "contentinfo")

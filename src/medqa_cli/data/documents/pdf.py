@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from medqa_cli import confined
 from medqa_cli.data.documents.sections import Line, Part, compounds, flowed, usual_width
-from medqa_cli.data.reading.rows import RAISED_BY, Caps
+from medqa_cli.data.reading.shapes import RAISED_BY, Caps
 from medqa_cli.errors import InputError
 
 # A page may take data.max_reader_seconds, a whole file so many times as long.

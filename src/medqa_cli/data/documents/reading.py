@@ -22,7 +22,7 @@ from medqa_cli.data.documents.text import decoded_page, decoded_text, read_text
 from medqa_cli.data.minhash import SHORT_RUNS, num_words, shingle_sets, words_of
 from medqa_cli.data.normalize import is_empty, key_of, normalize
 from medqa_cli.data.reading.archives import Scratch
-from medqa_cli.data.reading.rows import ColumnNames, PairTable, TableFile, UnreadRow
+from medqa_cli.data.reading.shapes import ColumnNames, PairTable, TableFile, UnreadRow
 from medqa_cli.data.reading.tables import open_table
 from medqa_cli.data.retrieval import Passage
 from medqa_cli.data.sketches import MOST_SIGNS_OF_AN_OPTION, MOST_WORDS_OF_AN_OPTION

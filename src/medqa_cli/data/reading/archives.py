@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
-from medqa_cli.data.reading.rows import Caps, Expansion
+from medqa_cli.data.reading.shapes import Caps, Expansion
 from medqa_cli.errors import InputError
 
 BLOCK = 1 << 20

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
-from medqa_cli.data.reading.rows import ColumnNames, Columns
+from medqa_cli.data.reading.shapes import ColumnNames, Columns
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import did_you_mean, listed
 

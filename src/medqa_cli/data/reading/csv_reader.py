@@ -15,7 +15,16 @@ from collections.abc import Iterator, Sequence
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.encodings.line_codec import BLOCK
 from medqa_cli.data.reading.columns import MOST_TITLES, find_columns, likeliest_header, titles_in_words
-from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, Columns, EmptyTable, TableFile, UnreadRow
+from medqa_cli.data.reading.shapes import (
+    Caps,
+    CellRow,
+    CellTable,
+    ColumnNames,
+    Columns,
+    EmptyTable,
+    TableFile,
+    UnreadRow,
+)
 from medqa_cli.errors import InputError
 
 DELIMITERS = (",", ";", "\t", "|")

@@ -10,25 +10,16 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+from medqa_cli.data.reading import shapes
 from medqa_cli.data.reading.archives import damage_reported
 from medqa_cli.data.reading.columns import MOST_TITLES, find_columns, likeliest_header, titles_in_words
-from medqa_cli.data.reading.rows import (
-    CellRow,
-    CellTable,
-    ColumnNames,
-    Columns,
-    EmptyTable,
-    Expansion,
-    TableFile,
-    UnreadRow,
-)
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
 
 BATCH_ROWS = 64  # a cell of some megabytes costs nothing in the file where it is repeated
 
 
-def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
+def read_excel(file: shapes.TableFile, wanted: shapes.ColumnNames) -> shapes.CellTable:
     """Open a workbook.
 
     Args:
@@ -47,13 +38,13 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
     if zipfile.is_zipfile(file.path):
         with damage_reported(file.shown), zipfile.ZipFile(file.path) as packed:
             unpacked_size = sum(info.file_size for info in packed.infolist())
-        Expansion(file.path, file.shown, wanted.caps).add(unpacked_size)
+        shapes.Expansion(file.path, file.shown, wanted.caps).add(unpacked_size)
     with _workbook_errors(file):
         workbook = CalamineWorkbook.from_path(file.path)
         heads, fitting = _sheets(workbook, wanted, file)
     num_sheets = len(workbook.sheet_names)
     if not heads:
-        raise EmptyTable(f"{file} is empty: its {num_sheets} sheets hold no cells", "give a filled one")
+        raise shapes.EmptyTable(f"{file} is empty: its {num_sheets} sheets hold no cells", "give a filled one")
     if not fitting:  # for its message: what the likeliest sheet lacks
         at, likeliest = likeliest_header(list(heads.values()), wanted)
         others = f" (of {listed(list(heads))})" if len(heads) > 1 else ""
@@ -63,21 +54,21 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
     titled = titles_in_words(titles)
     header = list(columns.names)
 
-    def rows() -> Iterator[CellRow | UnreadRow]:
+    def rows() -> Iterator[shapes.CellRow | shapes.UnreadRow]:
         with _workbook_errors(file):
             filled = itertools.islice(_filled(sheet), titles + 1, None)
             for row, (line, cells) in enumerate(filled, start=1):
                 if [cell.strip() for cell in cells] == header:
-                    yield UnreadRow(row, line, "repeated_header", text="\t".join(cells), file=file.member)
+                    yield shapes.UnreadRow(row, line, "repeated_header", text="\t".join(cells), file=file.member)
                 else:
-                    yield CellRow(row, line, cells)
+                    yield shapes.CellRow(row, line, cells)
 
-    return CellTable(f"spreadsheet, sheet '{name}' of {num_sheets}{titled}{also}", columns, rows())
+    return shapes.CellTable(f"spreadsheet, sheet '{name}' of {num_sheets}{titled}{also}", columns, rows())
 
 
 def _sheets(
-    workbook: Any, wanted: ColumnNames, file: TableFile
-) -> tuple[dict[str, list[list[str]]], list[tuple[str, Any, int, Columns]]]:
+    workbook: Any, wanted: shapes.ColumnNames, file: shapes.TableFile
+) -> tuple[dict[str, list[list[str]]], list[tuple[str, Any, int, shapes.Columns]]]:
     """Return the first rows of each filled sheet by name; and name, sheet, titles and columns of those that have them.
 
     ``titles``: how many rows stand before the header.
@@ -97,7 +88,7 @@ def _sheets(
 
 
 @contextlib.contextmanager
-def _workbook_errors(file: TableFile) -> Iterator[None]:
+def _workbook_errors(file: shapes.TableFile) -> Iterator[None]:
     from python_calamine import CalamineError, PasswordError
 
     try:
@@ -130,7 +121,7 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def read_parquet(file: TableFile, wanted: ColumnNames) -> CellTable:
+def read_parquet(file: shapes.TableFile, wanted: shapes.ColumnNames) -> shapes.CellTable:
     """Open a Parquet file.
 
     Raises:
@@ -151,7 +142,7 @@ def read_parquet(file: TableFile, wanted: ColumnNames) -> CellTable:
     columns = find_columns(wanted, parquet.schema_arrow.names, file)
     names = {index: columns.names[index] for index in columns.used}
 
-    def rows() -> Iterator[CellRow]:
+    def rows() -> Iterator[shapes.CellRow]:
         numbers = itertools.count(1)
         try:
             with parquet:
@@ -159,11 +150,11 @@ def read_parquet(file: TableFile, wanted: ColumnNames) -> CellTable:
                     values = {index: _cells(batch.column(name)) for index, name in names.items()}
                     for position in range(batch.num_rows):
                         cells = [values[i][position] if i in values else None for i in range(len(columns.names))]
-                        yield CellRow(next(numbers), None, cells)
+                        yield shapes.CellRow(next(numbers), None, cells)
         except (pyarrow.ArrowException, OSError) as error:
             raise damaged(error) from error
 
-    return CellTable("Parquet", columns, rows())
+    return shapes.CellTable("Parquet", columns, rows())
 
 
 def _cells(column: Any) -> list[Any]:

@@ -13,18 +13,9 @@ from typing import Any
 
 from medqa_cli import hub
 from medqa_cli.data.dataset import SPLITS
+from medqa_cli.data.reading import shapes
 from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.pairs import questions_and_answers
-from medqa_cli.data.reading.rows import (
-    CellRow,
-    CellTable,
-    ColumnNames,
-    Columns,
-    Opened,
-    PairTable,
-    TableFile,
-    opened_again,
-)
 from medqa_cli.errors import InputError, out_of_memory
 from medqa_cli.spelling import did_you_mean, listed
 
@@ -52,7 +43,7 @@ def parse_hub_id(text: str) -> HubId | None:
     return HubId(match["name"], match["revision"], match["config"], match["split"] or None)
 
 
-def open_hub(text: str, prefix: str, wanted: ColumnNames) -> Opened:
+def open_hub(text: str, prefix: str, wanted: shapes.ColumnNames) -> shapes.Opened:
     """Open a data set of the hub: all its splits (train, validation, test, others), or the one that is named.
 
     Args:
@@ -97,30 +88,32 @@ def open_hub(text: str, prefix: str, wanted: ColumnNames) -> Opened:
             )
         names = [hub_id.split]
     tables = [_table(splits[name], hub_id, name, prefix, wanted) for name in names]
-    return Opened(text, tables, commit=commit, license=license if isinstance(license, str) else None)
+    return shapes.Opened(text, tables, commit=commit, license=license if isinstance(license, str) else None)
 
 
-def _table(split: Any, hub_id: HubId, name: str, prefix: str, wanted: ColumnNames) -> PairTable:
-    file = TableFile(Path(), f"{hub_id.name}:{name}", prefix + name)
+def _table(split: Any, hub_id: HubId, name: str, prefix: str, wanted: shapes.ColumnNames) -> shapes.PairTable:
+    file = shapes.TableFile(Path(), f"{hub_id.name}:{name}", prefix + name)
     with _reported(hub_id):
         header = split.column_names or list(next(iter(split), {}))
     if not header:
         raise InputError(f"{file} has no rows", f"name another split: {hub_id.name}:SPLIT")
     columns = find_columns(wanted, header, file)
     description = f"hub data set, split '{name}'"
-    return opened_again(
-        lambda: questions_and_answers(CellTable(description, columns, _rows(split, hub_id, columns)), file, wanted.caps)
+    return shapes.opened_again(
+        lambda: questions_and_answers(
+            shapes.CellTable(description, columns, _rows(split, hub_id, columns)), file, wanted.caps
+        )
     )
 
 
-def _rows(split: Any, hub_id: HubId, columns: Columns) -> Iterator[CellRow]:
+def _rows(split: Any, hub_id: HubId, columns: shapes.Columns) -> Iterator[shapes.CellRow]:
     records = iter(split)
     for row in itertools.count(1):
         with _reported(hub_id):
             record: Mapping[str, Any] | None = next(records, None)
         if record is None:
             return
-        yield CellRow(row, None, [record.get(name) for name in columns.names])
+        yield shapes.CellRow(row, None, [record.get(name) for name in columns.names])
 
 
 @contextlib.contextmanager

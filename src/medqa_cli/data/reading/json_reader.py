@@ -13,7 +13,7 @@ from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.reading.cells import json_text
 from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.json_stream import BLOCK, parse_json, stream_list
-from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, EmptyTable, TableFile, UnreadRow
+from medqa_cli.data.reading.shapes import Caps, CellRow, CellTable, ColumnNames, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medqa_cli.data.reading.archives import Container, read_member
-from medqa_cli.data.reading.rows import Columns, RawRow, Rows, UnreadRow
+from medqa_cli.data.reading.shapes import Columns, RawRow, Rows, UnreadRow
 from medqa_cli.errors import InputError
 
 COLUMNS = Columns(("Question", "Answer", "Focus", "Document@source", "Question@qtype"), 0, 1, 2, 3, 4)

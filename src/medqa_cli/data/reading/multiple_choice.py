@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medqa_cli.data.reading.cells import cell_text, parsed, read_cell
-from medqa_cli.data.reading.rows import CellRow, Columns
+from medqa_cli.data.reading.shapes import CellRow, Columns
 
 FEWEST_TIMES_MORE = 10  # how many times more numbers say one thing than the other, where both are said
 _LABEL_KEYS = ("label", "key", "letter", "id", "aid", "option_id", "idx")

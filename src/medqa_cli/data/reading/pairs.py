@@ -21,7 +21,7 @@ from medqa_cli.data.reading.cells import (
     read_cell,
     turns_in,
 )
-from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, PairTable, RawRow, TableFile, Talk, UnreadRow
+from medqa_cli.data.reading.shapes import Caps, CellRow, CellTable, PairTable, RawRow, TableFile, Talk, UnreadRow
 from medqa_cli.data.reading.table_form import NO_INPUT, Form, exchange_text, first_rows, form_of_table
 from medqa_cli.prompt.given import Turn
 from medqa_cli.spelling import listed

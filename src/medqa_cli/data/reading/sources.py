@@ -13,18 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from medqa_cli.data.dataset import REPORT_NAME
-from medqa_cli.data.reading import archives, formats, hub, medquad_xml
-from medqa_cli.data.reading.rows import (
-    Caps,
-    ColumnNames,
-    EmptyTable,
-    Opened,
-    PairTable,
-    Rows,
-    SourceRows,
-    TableFile,
-    opened_again,
-)
+from medqa_cli.data.reading import archives, formats, hub, medquad_xml, shapes
 from medqa_cli.data.reading.tables import check_content, open_table
 from medqa_cli.errors import InputError
 from medqa_cli.files import reading_from, sha256_of_file
@@ -68,7 +57,7 @@ def check_sources(sources: Sequence[str]) -> None:
                 _check_local(source)
 
 
-def open_sources(sources: Sequence[str], wanted: ColumnNames) -> SourceRows:
+def open_sources(sources: Sequence[str], wanted: shapes.ColumnNames) -> shapes.SourceRows:
     """Open the sources.
 
     Args:
@@ -105,7 +94,7 @@ def open_sources(sources: Sequence[str], wanted: ColumnNames) -> SourceRows:
         for warning, count in counts.items()
     ]
     licenses = {source.license for source in opened}
-    return SourceRows(
+    return shapes.SourceRows(
         _describe(opened),
         tables[0].columns,
         itertools.chain(first, rows),
@@ -158,7 +147,7 @@ def _check_local(source: str) -> None:
     if "://" in source:
         raise InputError(f"{source} is an address; medqa does not download files", "download it and name the file")
     if path.is_dir():
-        _find_contents(archives.open_container(path, Caps()), str(path))
+        _find_contents(archives.open_container(path, shapes.Caps()), str(path))
         return
     if not path.exists():
         hint = "check the name, on the command line or in data.source"
@@ -181,25 +170,25 @@ def _check_local(source: str) -> None:
             f"{path}: unknown format ({suffix}); expected {known}, or one of the tables packed (.csv.gz)",
             "export it as CSV (spreadsheet programs: 'CSV UTF-8'), or rename it if it is one of these",
         )
-    check_content(TableFile(path, str(path)))
+    check_content(shapes.TableFile(path, str(path)))
 
 
-def _open(source: str, name: str, wanted: ColumnNames, scratch: archives.Scratch) -> Opened:
+def _open(source: str, name: str, wanted: shapes.ColumnNames, scratch: archives.Scratch) -> shapes.Opened:
     prefix = f"{name}/" if name else ""
     if looks_like_hub_id(source):
         return hub.open_hub(source, prefix, wanted)
     path = Path(source)
     if path.is_dir() or formats.is_archive(path.name):
         return _open_folder(source, prefix, wanted, scratch)
-    file = TableFile(path, source, name)
+    file = shapes.TableFile(path, source, name)
     if path.suffix.lower() == formats.MEDQUAD_SUFFIX:
         rows = medquad_xml.read_source(path, name)
-        table: PairTable = PairTable("MedQuAD XML, one document", medquad_xml.COLUMNS, rows)
+        table: shapes.PairTable = shapes.PairTable("MedQuAD XML, one document", medquad_xml.COLUMNS, rows)
     elif name:
-        table = opened_again(lambda: open_table(file, wanted, scratch))
+        table = shapes.opened_again(lambda: open_table(file, wanted, scratch))
     else:
         table = open_table(file, wanted, scratch)
-    return Opened(source, [table], sha256_of_file(path))
+    return shapes.Opened(source, [table], sha256_of_file(path))
 
 
 def _find_contents(container: archives.Container, shown: str) -> tuple[list[str], list[str], list[str], int]:
@@ -240,7 +229,7 @@ def _find_contents(container: archives.Container, shown: str) -> tuple[list[str]
     return documents, tables, about, len(members) - len(documents) - len(tables) - len(about)
 
 
-def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: archives.Scratch) -> Opened:
+def _open_folder(source: str, prefix: str, wanted: shapes.ColumnNames, scratch: archives.Scratch) -> shapes.Opened:
     """Open a folder or an archive.
 
     Args:
@@ -264,17 +253,17 @@ def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: archive
         passed = f"; {num_others:,} other files not read" if num_others else ""
         rows = medquad_xml.read_members(container, documents, prefix, path.name or path.resolve().name)
         description = f"MedQuAD XML, {len(documents):,} documents{passed}"
-        tables: list[PairTable] = [PairTable(description, medquad_xml.COLUMNS, rows)]
+        tables: list[shapes.PairTable] = [shapes.PairTable(description, medquad_xml.COLUMNS, rows)]
     else:
-        tables, empty = [], dict[str, EmptyTable]()
+        tables, empty = [], dict[str, shapes.EmptyTable]()
         files = [
-            TableFile(container.path_of(name, scratch), f"{path}/{name}", prefix + name, container.expansion)
+            shapes.TableFile(container.path_of(name, scratch), f"{path}/{name}", prefix + name, container.expansion)
             for name in names
         ]
         for name, table_file in zip(names, files, strict=True):
             try:
-                tables.append(opened_again(functools.partial(open_table, table_file, wanted, scratch)))
-            except EmptyTable as error:
+                tables.append(shapes.opened_again(functools.partial(open_table, table_file, wanted, scratch)))
+            except shapes.EmptyTable as error:
                 empty[name] = error
         if not tables:
             raise next(iter(empty.values()))
@@ -289,7 +278,7 @@ def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: archive
         digest = total.hexdigest()
     else:
         digest = sha256_of_file(path)
-    return Opened(source, tables, digest, license=_stated_license(container, about), warnings=warnings)
+    return shapes.Opened(source, tables, digest, license=_stated_license(container, about), warnings=warnings)
 
 
 def _stated_license(container: archives.Container, about: list[str]) -> str | None:
@@ -302,7 +291,7 @@ def _stated_license(container: archives.Container, about: list[str]) -> str | No
     return licenses.pop() if len(licenses) == 1 else None
 
 
-def _all_rows(opened: Sequence[Opened], open_files: contextlib.ExitStack) -> Rows:
+def _all_rows(opened: Sequence[shapes.Opened], open_files: contextlib.ExitStack) -> shapes.Rows:
     with open_files:
         for source in opened:
             empty = True
@@ -318,7 +307,7 @@ def _all_rows(opened: Sequence[Opened], open_files: contextlib.ExitStack) -> Row
                 )
 
 
-def _describe(opened: Sequence[Opened]) -> str:
+def _describe(opened: Sequence[shapes.Opened]) -> str:
     """Return the formats found; of several sources each with its name, and with columns that differ from the first."""
     first = opened[0].tables[0].columns.describe()
     descriptions = []

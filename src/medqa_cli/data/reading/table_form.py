@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.reading import cells, multiple_choice
 from medqa_cli.data.reading.columns import missing_column, unused_warnings
-from medqa_cli.data.reading.rows import CellRow, CellTable, Columns, TableFile, UnreadRow
+from medqa_cli.data.reading.shapes import CellRow, CellTable, Columns, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 
 ROWS_LOOKED_AT = 1000  # of the first rows, to tell what a form means

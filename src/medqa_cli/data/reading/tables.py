@@ -10,22 +10,11 @@ from typing import cast
 
 from medqa_cli import confined
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
-from medqa_cli.data.reading import archives, csv_reader, excel_parquet, formats, json_reader
+from medqa_cli.data.reading import archives, csv_reader, excel_parquet, formats, json_reader, shapes
 from medqa_cli.data.reading.pairs import questions_and_answers
-from medqa_cli.data.reading.rows import (
-    CellTable,
-    ColumnNames,
-    EmptyTable,
-    Expansion,
-    PairTable,
-    RawRow,
-    Rows,
-    TableFile,
-    UnreadRow,
-)
 from medqa_cli.errors import InputError
 
-Reader = Callable[[TableFile, ColumnNames], CellTable]
+Reader = Callable[[shapes.TableFile, shapes.ColumnNames], shapes.CellTable]
 _READERS: dict[str, Reader] = {
     "CSV": csv_reader.read_delimited,
     "TSV": csv_reader.read_delimited,
@@ -65,7 +54,7 @@ _MEDDIALOG = re.compile(rb"id=\d+\s+https?://")
 _START = 64  # bytes that tell any of these
 
 
-def open_table(file: TableFile, wanted: ColumnNames, scratch: archives.Scratch) -> PairTable:
+def open_table(file: shapes.TableFile, wanted: shapes.ColumnNames, scratch: archives.Scratch) -> shapes.PairTable:
     """Open a table.
 
     Args:
@@ -86,7 +75,7 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: archives.Scratch) 
                 name = Path(file.name).stem
                 raise InputError(f"{file} is not packed with gzip", f"if it is a plain table, name it {name}")
         target = scratch.new_path(Path(file.path.stem).suffix.lower())
-        expansion = file.expansion or Expansion(file.path, file.shown, wanted.caps)
+        expansion = file.expansion or shapes.Expansion(file.path, file.shown, wanted.caps)
         with archives.damage_reported(file.shown), gzip.open(file.path) as unpacking, open(target, "wb") as unpacked:
             archives.copy_unpacked(unpacking, unpacked, expansion)
         file = replace(file, path=target)
@@ -101,13 +90,13 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: archives.Scratch) 
         hint = "open it and save it again, or as 'CSV UTF-8'"
         file = replace(file, expansion=None)
         results = confined.stream(table_and_rows, file, wanted, what=file.shown, hint=hint, limits=wanted.caps.limits)
-        table = replace(cast(PairTable, next(results)), rows=cast(Rows, results))
+        table = replace(cast(shapes.PairTable, next(results)), rows=cast(shapes.Rows, results))
     else:
         table = questions_and_answers(_read_cells(file, wanted), file, wanted.caps)
     return replace(table, description=f"{table.description}, unpacked with gzip") if packed else table
 
 
-def open_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
+def open_cells(file: shapes.TableFile, wanted: shapes.ColumnNames) -> shapes.CellTable:
     """Open a table in a text file as it stands, one that may hold questions alone: a cell for each column.
 
     It is not packed, and of no format that a library reads; ``wanted.answers`` tells whether there have to be any.
@@ -119,7 +108,7 @@ def open_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
     return _read_cells(file, wanted)
 
 
-def _read_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
+def _read_cells(file: shapes.TableFile, wanted: shapes.ColumnNames) -> shapes.CellTable:
     suffix = file.path.suffix.lower()
     reader = _READER_OF_SUFFIX[suffix]
     if suffix not in formats.TEXT_SUFFIXES:
@@ -136,14 +125,16 @@ def _looks_like_json(path: Path, encoding: Encoding) -> bool:
         return _JSON_OBJECTS.match(text.read(1000)) is not None
 
 
-def table_and_rows(file: TableFile, wanted: ColumnNames) -> Iterator[PairTable | RawRow | UnreadRow]:
+def table_and_rows(
+    file: shapes.TableFile, wanted: shapes.ColumnNames
+) -> Iterator[shapes.PairTable | shapes.RawRow | shapes.UnreadRow]:
     """Yield a table without rows, then its rows; runs in a process of its own."""
     table = questions_and_answers(_read_cells(file, wanted), file, wanted.caps)
     yield replace(table, rows=iter(()))
     yield from table.rows
 
 
-def check_content(file: TableFile) -> None:
+def check_content(file: shapes.TableFile) -> None:
     """Check that a file is not empty, no web page and the like, and no binary file if it should be text.
 
     Raises:
@@ -152,7 +143,7 @@ def check_content(file: TableFile) -> None:
     with open(file.path, "rb") as content:
         start = content.read(_START)
     if not start:
-        raise EmptyTable(f"{file} is empty (0 bytes)", "give a file with one row per question")
+        raise shapes.EmptyTable(f"{file} is empty (0 bytes)", "give a file with one row per question")
     folded = start.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     for beginning, (what, hint) in _INSTEAD.items():
         if folded.startswith(beginning):

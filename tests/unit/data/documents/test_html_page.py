@@ -4,7 +4,7 @@ import pytest
 
 from medqa_cli.data.documents.html_page import Tags, parts_of_page, read_page
 from medqa_cli.data.documents.sections import document_of
-from medqa_cli.data.reading.rows import Caps
+from medqa_cli.data.reading.shapes import Caps
 from medqa_cli.errors import InputError
 from medqa_cli.resources import load_words
 

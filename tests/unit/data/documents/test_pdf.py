@@ -9,7 +9,7 @@ import pytest
 from helpers.pdfs import encrypted, page_content, pdf_of, stream_of, write_pdf
 from medqa_cli.data.documents.pdf import check_installed, read_pdf
 from medqa_cli.data.documents.sections import Document, document_of
-from medqa_cli.data.reading.rows import Caps
+from medqa_cli.data.reading.shapes import Caps
 from medqa_cli.errors import InputError
 
 HEAD = "Example Clinic"

@@ -11,7 +11,7 @@ import pytest
 from helpers.limits import processor_limit
 from medqa_cli.data.encodings.code_pages import Reading, deciding_words
 from medqa_cli.data.encodings.detect import detect_encoding
-from medqa_cli.data.reading.rows import ColumnNames
+from medqa_cli.data.reading.shapes import ColumnNames
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
 

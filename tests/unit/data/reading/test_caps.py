@@ -15,7 +15,7 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import convert as conversion
 from medqa_cli.data import filtering
 from medqa_cli.data.convert import column_names
-from medqa_cli.data.reading.rows import Caps, ColumnNames, RawRow, UnreadRow
+from medqa_cli.data.reading.shapes import Caps, ColumnNames, RawRow, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
 

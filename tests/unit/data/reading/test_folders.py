@@ -19,7 +19,7 @@ import pytest
 
 from helpers.paths import SHARED_DATA
 from medqa_cli.data.reading import medquad_xml
-from medqa_cli.data.reading.rows import Caps, ColumnNames, RawRow, SourceRows, UnreadRow
+from medqa_cli.data.reading.shapes import Caps, ColumnNames, RawRow, SourceRows, UnreadRow
 from medqa_cli.data.reading.sources import check_sources, open_sources
 from medqa_cli.errors import InputError
 

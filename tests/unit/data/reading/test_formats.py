@@ -16,7 +16,7 @@ from medqa_cli.config.schema import KEYS
 from medqa_cli.data.reading.cells import parse_exchange
 from medqa_cli.data.reading.excel_parquet import read_excel
 from medqa_cli.data.reading.formats import ARCHIVE_SUFFIXES, FORMATS_IN_WORDS, TABLE_SUFFIXES
-from medqa_cli.data.reading.rows import Caps, ColumnNames, RawRow, SourceRows, TableFile, UnreadRow
+from medqa_cli.data.reading.shapes import Caps, ColumnNames, RawRow, SourceRows, TableFile, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
 

@@ -13,7 +13,7 @@ from helpers.spreadsheets import write_xlsx
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.convert import convert
-from medqa_cli.data.reading.rows import ColumnNames, RawRow, SourceRows, UnreadRow
+from medqa_cli.data.reading.shapes import ColumnNames, RawRow, SourceRows, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
 

@@ -15,7 +15,7 @@ import pytest
 from datasets.exceptions import DatasetNotFoundError
 
 from medqa_cli.data.reading.hub import HubId, open_hub, parse_hub_id
-from medqa_cli.data.reading.rows import Caps, ColumnNames, UnreadRow
+from medqa_cli.data.reading.shapes import Caps, ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import check_sources, local_paths, looks_like_hub_id, open_sources
 from medqa_cli.errors import InputError
 
@@ -228,7 +228,7 @@ def test_an_empty_split(hub: FakeHub) -> None:
 def test_offline_with_the_real_library(tmp_path: Path) -> None:
     code = (
         "from medqa_cli.data.reading.sources import open_sources\n"
-        "from medqa_cli.data.reading.rows import ColumnNames\n"
+        "from medqa_cli.data.reading.shapes import ColumnNames\n"
         "from medqa_cli.errors import InputError\n"
         "try: open_sources(['owner/name'], ColumnNames())\n"
         "except InputError as error: print(error.message, '|', error.hint)"

@@ -12,7 +12,7 @@ import pytest
 
 from medqa_cli.data.cleaning.reasons import unusable
 from medqa_cli.data.reading.cells import json_text
-from medqa_cli.data.reading.rows import ColumnNames, RawRow, SourceRows, UnreadRow
+from medqa_cli.data.reading.shapes import ColumnNames, RawRow, SourceRows, UnreadRow
 from medqa_cli.data.reading.sources import check_sources, local_paths, open_sources
 from medqa_cli.errors import InputError
 

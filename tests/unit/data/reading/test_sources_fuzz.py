@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from helpers.encodings import is_no_utf8
 from medqa_cli import confined
 from medqa_cli.data.reading import json_stream
-from medqa_cli.data.reading.rows import ColumnNames, RawRow, UnreadRow
+from medqa_cli.data.reading.shapes import ColumnNames, RawRow, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
 

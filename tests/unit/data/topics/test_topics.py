@@ -7,7 +7,7 @@ from importlib.resources import files
 import pytest
 
 from medqa_cli.data.reading.columns import find_columns
-from medqa_cli.data.reading.rows import ColumnNames
+from medqa_cli.data.reading.shapes import ColumnNames
 from medqa_cli.data.topics.topics import TopicCounts, first_names, topic_names, topic_of
 
 
