@@ -17,14 +17,13 @@ from typing import Any
 from medqa_cli import __version__, console
 from medqa_cli.cards import data_card
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data import dataset, filtering, row_work, splitting, writing
+from medqa_cli.data import dataset, filtering, languages, row_work, splitting, token_lengths, writing
 from medqa_cli.data.audit import audit_written
 from medqa_cli.data.canaries import as_planted, make_canaries, write_canaries
 from medqa_cli.data.cleaning import reasons, rules
 from medqa_cli.data.documents.finding import find_documents
 from medqa_cli.data.documents.reading import Documents, read_documents
 from medqa_cli.data.identifiers.model_finds import ModelSearch
-from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.reading.shapes import Caps, ColumnNames, SourceRows
 from medqa_cli.data.reading.sources import local_paths, open_sources
@@ -37,7 +36,6 @@ from medqa_cli.data.report import (
     warn_of_one_topic,
 )
 from medqa_cli.data.row_workers import row_workers
-from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import CARD_NAME, atomic_dir, write_json
@@ -53,7 +51,7 @@ def convert(
     data: DataConfig,
     seed: int,
     render: writing.Render,
-    lengths: TokenLengths | None,
+    lengths: token_lengths.TokenLengths | None,
     out_dir: Path,
     force: bool = False,
     workers: Workers | int | None = None,
@@ -118,7 +116,7 @@ def _write_card(
         medqa_version=__version__,
         settings=asdict(data),
         rule_docs={rule_name: rule.doc for rule_name, rule in rules.RULES.items()},
-        shows_languages=has_other_languages(report["languages"]),
+        shows_languages=languages.has_other_languages(report["languages"]),
     )
     (folder / CARD_NAME).write_text(card, encoding="utf-8", newline="\n")
 
@@ -154,7 +152,7 @@ class _Inputs:
     data: DataConfig
     seed: int
     render: writing.Render
-    lengths: TokenLengths | None
+    lengths: token_lengths.TokenLengths | None
     search: ModelSearch | None
     num_rows: int = 0
 

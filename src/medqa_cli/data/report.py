@@ -12,7 +12,7 @@ from medqa_cli.data.cleaning.rules import enabled_rules
 from medqa_cli.data.dataset import INDEX_NAME, LENGTHS_NAME, REJECTED_NAME, SPLITS
 from medqa_cli.data.examples import IdentifierExample, RuleExample
 from medqa_cli.data.filtering import Filtered
-from medqa_cli.data.identifiers.finds import KINDS as KINDS_OF_IDENTIFIERS
+from medqa_cli.data.identifiers import finds
 from medqa_cli.data.languages import UNKNOWN, has_other_languages, num_foreign
 from medqa_cli.data.reading.shapes import Columns, place_of
 from medqa_cli.data.topics.topics import count_topics
@@ -222,10 +222,7 @@ def _show_identifiers(found: dict[str, Any]) -> None:
     columns = {"finds": "finds", "by_model": "by the model only", "rows": "rows", "train_rows": "train rows"}
     if "model" not in found:
         del columns["by_model"]
-    lines = [
-        [KINDS_OF_IDENTIFIERS[kind], *(f"{counts[name]:,}" for name in columns)]
-        for kind, counts in found["kinds"].items()
-    ]
+    lines = [[finds.KINDS[kind], *(f"{counts[name]:,}" for name in columns)] for kind, counts in found["kinds"].items()]
     whole = {"rows": f"{found['rows']:,}", "train_rows": f"{found['train_rows']:,}"}
     lines.append(["any of them", *(whole.get(name, "") for name in columns)])
     what = {"report": "", "replace": ", replaced by stand-ins", "reject": ", their rows rejected"}[found["setting"]]
@@ -241,7 +238,7 @@ def warn_of_identifiers(found: dict[str, Any], train_rows: int) -> None:
     if found["setting"] != "report" or not found["train_rows"]:
         return
     kinds = ", ".join(
-        f"{KINDS_OF_IDENTIFIERS[kind]} {counts['train_rows']:,}"
+        f"{finds.KINDS[kind]} {counts['train_rows']:,}"
         for kind, counts in found["kinds"].items()
         if counts["train_rows"]
     )

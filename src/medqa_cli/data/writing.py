@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from medqa_cli.config.schema import DataConfig
+from medqa_cli.data import filtering, retrieval, row_work, token_lengths
 from medqa_cli.data.canaries import Canary
 from medqa_cli.data.dataset import IDENTIFIERS_NAME, INDEX_NAME, REJECTED_NAME, SPLITS
-from medqa_cli.data.filtering import Filtered
 from medqa_cli.data.identifiers.recorded import FoundCounts, Recorder, salt_of
 from medqa_cli.data.normalize import key_of, normalize
-from medqa_cli.data.retrieval import Passage, write_index
-from medqa_cli.data.row_work import IDENTIFIER, SpooledRow, read_spooled
-from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.paraphrases import paraphrase
 from medqa_cli.prompt.given import Given
 
@@ -70,12 +67,12 @@ class Written:
 def write_rows(
     folder: Path,
     spool_path: Path,
-    filtered: Filtered,
+    filtered: filtering.Filtered,
     places: Sequence[str],
     data: DataConfig,
     seed: int,
     render: Render,
-    lengths: TokenLengths | None,
+    lengths: token_lengths.TokenLengths | None,
     canaries: Sequence[Canary] = (),
 ) -> Written:
     """Write each spooled row to its split or to the rejected ones, in the order of the source.
@@ -117,11 +114,11 @@ class _Writer:
     def __init__(
         self,
         files: dict[str, TextIO],
-        filtered: Filtered,
+        filtered: filtering.Filtered,
         paraphrases_per_question: int,
         seed: int,
         render: Render,
-        lengths: TokenLengths | None,
+        lengths: token_lengths.TokenLengths | None,
         plants: bool,
         recorder: Recorder | None,
     ) -> None:
@@ -135,9 +132,9 @@ class _Writer:
         self._recorder = recorder
         self._questions = {key.question for key in filtered.keys} if paraphrases_per_question else set()
 
-    def reject(self, row: SpooledRow) -> None:
+    def reject(self, row: row_work.SpooledRow) -> None:
         self.written.rejected[row.reason] += 1
-        if row.reason == IDENTIFIER:
+        if row.reason == row_work.IDENTIFIER:
             self.written.identifiers.add(row.finds, "")
         self.written.examples.setdefault(row.reason, row.place)
         _write_line(self._files["rejected"], row.rejected())
@@ -171,13 +168,13 @@ class _Writer:
                     self._write(split, f"{row_id}-p{written.paraphrases - count}", question, row, row_id)
 
     def plant(self, canary: Canary) -> None:
-        row = SpooledRow(0, None, "", "", "", "", answer=canary.answer, source=CANARY_SOURCE)
+        row = row_work.SpooledRow(0, None, "", "", "", "", answer=canary.answer, source=CANARY_SOURCE)
         for copy in range(1, canary.copies + 1):
             # As a paraphrase: no row of the source, so it stands in no index and counts for no baseline.
             self._write("train", f"{canary.id}-{copy}", canary.question, row, canary.id)
         self.written.canary_rows += canary.copies
 
-    def _write(self, split: str, row_id: str, question: str, row: SpooledRow, paraphrase_of: str) -> str:
+    def _write(self, split: str, row_id: str, question: str, row: row_work.SpooledRow, paraphrase_of: str) -> str:
         text = self._render(question, row.answer, row.given)
         line: dict[str, Any] = {
             "id": row_id,
@@ -201,7 +198,7 @@ class _Writer:
 class PlacedRow(NamedTuple):
     """A row as it is written: its split and its id, both empty where it is rejected."""
 
-    row: SpooledRow
+    row: row_work.SpooledRow
     split: str
     id: str
 
@@ -216,7 +213,7 @@ def placed_rows(path: Path, places: Sequence[str], by_question: bool) -> Iterato
     """
     next_place = iter(places)
     taken: Counter[str] = Counter()
-    for row in read_spooled(path):
+    for row in row_work.read_spooled(path):
         place = "" if row.reason else next(next_place)
         if place in SPLITS:
             placed = row._replace(topic=row.question_topic) if by_question else row
@@ -233,7 +230,7 @@ def unique_id(pair: bytes, taken: Counter[str]) -> str:
 
 
 def index_rows(
-    folder: Path, spool_path: Path, places: Sequence[str], by_question: bool, documents: Sequence[Passage]
+    folder: Path, spool_path: Path, places: Sequence[str], by_question: bool, documents: Sequence[retrieval.Passage]
 ) -> int:
     """Write the index of a data folder, over the training rows that are being written and the passages of documents.
 
@@ -244,11 +241,11 @@ def index_rows(
     """
     # A question that asks about something before it answers nobody else's.
     rows = (
-        Passage(row_id, "row", row.question, row.answer, row.topic, row.source)
+        retrieval.Passage(row_id, "row", row.question, row.answer, row.topic, row.source)
         for row, split, row_id in placed_rows(spool_path, places, by_question)
         if split == "train" and not row.given
     )
-    return write_index(folder / INDEX_NAME, itertools.chain(rows, documents))
+    return retrieval.write_index(folder / INDEX_NAME, itertools.chain(rows, documents))
 
 
 def _create(path: Path) -> TextIO:

@@ -17,7 +17,7 @@ from helpers.paths import SHARED_DATA
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import convert as conversion
-from medqa_cli.data import splitting, writing
+from medqa_cli.data import row_work, splitting
 from medqa_cli.data.cleaning.rules import RULES
 from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import QaRow, read_split
@@ -484,8 +484,8 @@ def test_counts_that_do_not_add_up() -> None:
 
 
 def test_a_row_lost_on_the_way_stops_the_run(messy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = writing.read_spooled
-    monkeypatch.setattr(writing, "read_spooled", lambda path: (row for row in read(path) if row.row != 12))
+    read = row_work.read_spooled
+    monkeypatch.setattr(row_work, "read_spooled", lambda path: (row for row in read(path) if row.row != 12))
     with pytest.raises(MedqaError, match="107 read, 100 kept, 6 rejected"):
         run(messy, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["messy.csv"]

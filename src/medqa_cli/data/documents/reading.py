@@ -15,9 +15,7 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning import mojibake, rules
 from medqa_cli.data.cleaning.reasons import unusable
 from medqa_cli.data.dataset import iterate_split
-from medqa_cli.data.documents import html_page, pdf
-from medqa_cli.data.documents.finding import DocumentFile, DocumentListing, document_kind
-from medqa_cli.data.documents.sections import Document, Section, document_of
+from medqa_cli.data.documents import finding, html_page, pdf, sections
 from medqa_cli.data.documents.text import decoded_page, decoded_text, read_text
 from medqa_cli.data.minhash import SHORT_RUNS, num_words, shingle_sets, words_of
 from medqa_cli.data.normalize import is_empty, key_of, normalize
@@ -45,7 +43,7 @@ _SHOWN_REASONS = 3
 _ROWS_AT_A_TIME = 1024
 
 
-def cut(section: Section) -> Iterator[tuple[str, str]]:
+def cut(section: sections.Section) -> Iterator[tuple[str, str]]:
     """Yield the text and the place of each passage; it ends with a paragraph where one ends in its second half."""
     text, spans = section.text, list[tuple[int, int]]()
     start = end = size = 0
@@ -155,7 +153,7 @@ class Documents:
         return counts
 
 
-def read_documents(listing: DocumentListing, data: DataConfig, wanted: ColumnNames) -> Documents:
+def read_documents(listing: finding.DocumentListing, data: DataConfig, wanted: ColumnNames) -> Documents:
     """Read the documents.
 
     One that cannot be read is left out with a warning where it is part of a folder.
@@ -169,7 +167,7 @@ def read_documents(listing: DocumentListing, data: DataConfig, wanted: ColumnNam
         InputError: a document that is named cannot be read or holds no text, or none of them can be used; there are
             PDF files, and what reads them is not installed.
     """
-    if any(document_kind(file.name) == "pdf" for file in listing.files):
+    if any(finding.document_kind(file.name) == "pdf" for file in listing.files):
         pdf.check_installed()
     documents, taken = Documents(), Counter[str]()
     files: list[dict[str, Any]] = []
@@ -204,13 +202,13 @@ def read_documents(listing: DocumentListing, data: DataConfig, wanted: ColumnNam
     return documents
 
 
-def _contents(file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Contents:
+def _contents(file: finding.DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Contents:
     """Read one document.
 
     Raises:
         InputError: it cannot be read, or holds no text.
     """
-    kind = document_kind(file.name)
+    kind = finding.document_kind(file.name)
     with reading_from(file.shown):
         if kind == "table":
             contents = _table(file, data, wanted)
@@ -227,7 +225,7 @@ def _contents(file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Con
     return contents
 
 
-def _document(kind: str, file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> Document:
+def _document(kind: str, file: finding.DocumentFile, data: DataConfig, wanted: ColumnNames) -> sections.Document:
     enabled = rules.enabled_rules(data.cleaning)
     path, shown = file.path, file.shown
 
@@ -237,19 +235,19 @@ def _document(kind: str, file: DocumentFile, data: DataConfig, wanted: ColumnNam
     name = Path(file.name).stem
     if kind == "pdf":
         title, parts, warnings = pdf.read_pdf(path, shown, wanted.caps)
-        return document_of([part._replace(text=whole(part.text)) for part in parts], title, name, warnings)
+        return sections.document_of([part._replace(text=whole(part.text)) for part in parts], title, name, warnings)
     if kind == "page":
         page, doubts = decoded_page(path, shown, wanted.encoding)
         title, parts, warnings = html_page.read_page(whole(page), shown, wanted.caps)
-        return document_of(parts, title, name, (*doubts, *warnings))
+        return sections.document_of(parts, title, name, (*doubts, *warnings))
     text, doubts = decoded_text(path, shown, wanted.encoding)
     is_markdown = path.suffix.lower() != ".txt"
     of_a_line = [rule for rule in _OF_A_LINE if rule in enabled and (is_markdown or rule != "html")]
     title, parts = read_text(whole(text), is_markdown, lambda line: rules.clean("", line, of_a_line).answer)
-    return document_of(parts, title, name, doubts)
+    return sections.document_of(parts, title, name, doubts)
 
 
-def _table(file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Contents:
+def _table(file: finding.DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Contents:
     enabled = rules.enabled_rules(data.cleaning)
     contents = _Contents(Path(file.name).stem)
     scratch = Scratch()

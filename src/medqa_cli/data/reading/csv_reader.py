@@ -14,17 +14,8 @@ from collections.abc import Iterator, Sequence
 
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.encodings.line_codec import BLOCK
+from medqa_cli.data.reading import shapes
 from medqa_cli.data.reading.columns import MOST_TITLES, find_columns, likeliest_header, titles_in_words
-from medqa_cli.data.reading.shapes import (
-    Caps,
-    CellRow,
-    CellTable,
-    ColumnNames,
-    Columns,
-    EmptyTable,
-    TableFile,
-    UnreadRow,
-)
 from medqa_cli.errors import InputError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -102,7 +93,7 @@ class _Format:
         return csv.reader(lines, delimiter=self.delimiter, skipinitialspace=self.skip_spaces, strict=strict)
 
 
-def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
+def read_delimited(file: shapes.TableFile, wanted: shapes.ColumnNames) -> shapes.CellTable:
     """Open a CSV or TSV file.
 
     Args:
@@ -127,17 +118,17 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
         broken = []
         for form.escapes in (False, True):
             rows = _rows(file, form, columns, wanted.caps)
-            broken.append(sum(isinstance(row, UnreadRow) and row.reason in _BROKEN for row in rows))
+            broken.append(sum(isinstance(row, shapes.UnreadRow) and row.reason in _BROKEN for row in rows))
         form.escapes = broken[1] < broken[0]
     kind = "TSV" if form.delimiter == "\t" else "CSV"
     details = titles_in_words(form.titles)
     details += ", quotes escaped with backslashes" if form.escapes else ""
     description = f"{kind}, {encoding.description}, delimiter {_shown(form.delimiter)}{details}"
     form.any_width = not wanted.answers
-    return CellTable(description, columns, _rows(file, form, columns, wanted.caps))
+    return shapes.CellTable(description, columns, _rows(file, form, columns, wanted.caps))
 
 
-def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_Format, Columns]:
+def _detect(file: shapes.TableFile, encoding: Encoding, wanted: shapes.ColumnNames) -> tuple[_Format, shapes.Columns]:
     """Take the delimiter that shows the columns wanted, else the one that shows most columns (for the message)."""
     delimiters: Sequence[str] = DELIMITERS
     with encoding.open(file.path) as text:
@@ -178,7 +169,7 @@ def _shown(delimiter: str) -> str:
     return "tab" if delimiter == "\t" else f"'{delimiter}'"
 
 
-def _head(file: TableFile, encoding: Encoding, delimiter: str, caps: Caps) -> list[list[str]]:
+def _head(file: shapes.TableFile, encoding: Encoding, delimiter: str, caps: shapes.Caps) -> list[list[str]]:
     """Return the first rows, of which the header is one."""
     form = _Format(encoding, delimiter, [])
     with encoding.open(file.path, newline="") as text:
@@ -187,7 +178,9 @@ def _head(file: TableFile, encoding: Encoding, delimiter: str, caps: Caps) -> li
         filled = (row for n, row in enumerate(rows, start=1) if not _is_skipped(row, n, delimiter))
         head = [_names(row) for row in itertools.islice(filled, MOST_TITLES + 1)]
     if not head:
-        raise EmptyTable(f"{file} is empty: no header line", "give a file with a header line and one row per question")
+        raise shapes.EmptyTable(
+            f"{file} is empty: no header line", "give a file with a header line and one row per question"
+        )
     if any("\0" in name for name in head[0]):
         raise InputError(f"{file} is not plain text: it has NUL bytes in its first line", "save it as 'CSV UTF-8'")
     return head
@@ -204,7 +197,9 @@ def _is_skipped(row: Sequence[str], line: int, delimiter: str) -> bool:
     return (len(row) <= 1 and not text.strip()) or (line == 1 and text.lower() == f"sep={delimiter}")
 
 
-def _rows(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> Iterator[CellRow | UnreadRow]:
+def _rows(
+    file: shapes.TableFile, form: _Format, columns: shapes.Columns, caps: shapes.Caps
+) -> Iterator[shapes.CellRow | shapes.UnreadRow]:
     with form.encoding.open(file.path, newline="") as text_file:
         lines = _Lines(caps.lines(text_file, file.shown), caps.row_bytes)
         number, blank = 1, 0
@@ -220,20 +215,20 @@ def _rows(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> Itera
                 read_before -= 1
                 continue
             if problem is not None:
-                yield UnreadRow(number, line, problem, text=cells[0].rstrip("\r\n"), file=file.member)
+                yield shapes.UnreadRow(number, line, problem, text=cells[0].rstrip("\r\n"), file=file.member)
             elif form.any_width:
-                yield CellRow(number, line, cells)
+                yield shapes.CellRow(number, line, cells)
             elif _names(cells) == names:
                 text = "".join(lines.of_row).rstrip("\r\n")
-                yield UnreadRow(number, line, "repeated_header", text=text, file=file.member)
+                yield shapes.UnreadRow(number, line, "repeated_header", text=text, file=file.member)
             elif len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
                 text = "".join(lines.of_row).rstrip("\r\n")
                 question, answer = [
                     cells[index] if index < len(cells) else "" for index in (columns.question, columns.answer)
                 ]
-                yield UnreadRow(number, line, "ragged_row", question, answer, text, file.member)
+                yield shapes.UnreadRow(number, line, "ragged_row", question, answer, text, file.member)
             else:
-                yield CellRow(number, line, cells)
+                yield shapes.CellRow(number, line, cells)
             number += 1
 
 
