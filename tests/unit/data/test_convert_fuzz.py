@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helpers.encodings import is_no_utf8
@@ -23,6 +23,7 @@ from medqa_cli.data.dataset import SPLITS
 from medqa_cli.errors import InputError
 from medqa_cli.prompt.given import NOTHING, Given
 
+SLOW = settings.get_profile("slow")
 ENABLED = enabled_rules({})
 FILES = {"README.md", "index.sqlite", "rejected.jsonl", "report.json", "train.jsonl", "validation.jsonl", "test.jsonl"}
 
@@ -266,17 +267,19 @@ def broken_tables(draw: st.DrawFn) -> tuple[bytes, int]:
     return header + line_end + body, 2 * count
 
 
-# What is drawn depends on the modules that are loaded: a quote that is never closed is drawn in some runs only.
+# What is drawn depends on the modules that are loaded: a quote that is never closed, with a row
+# behind it, is drawn in some runs only.
 UNCLOSED = (
     "question,answer\r\nWhat is gout {}?,A disease of the joints {}.\r\nWhat is mumps {}?,A disease of glands {}.\r\n"
-    'Is gout {} rare?,"It is not rare {}.\r\n'
+    'Is gout {} rare?,"It is not rare {}.\r\nWhat is flu {}?,An infection {}.\r\n'
 )
 
 
 @example(
-    table=(UNCLOSED.format(*map(mark_of, range(6))).encode(), 6),
+    table=(UNCLOSED.format(*map(mark_of, range(8))).encode(), 8),
     data=DataConfig(validation_fraction=0.0, test_fraction=0.0),
 )
+@SLOW
 @given(table=broken_tables(), data=CONFIGS)
 def check_broken_table(table: tuple[bytes, int], data: DataConfig, seen: Counter[str]) -> None:
     content, marks = table
@@ -316,6 +319,7 @@ ANY_STARTS = st.sampled_from(
 )
 
 
+@SLOW
 @given(start=ANY_STARTS, pieces=st.lists(ANY_PIECES, max_size=25), data=CONFIGS)
 def check_bytes(start: bytes, pieces: list[bytes], data: DataConfig, seen: Counter[str]) -> None:
     result = converted(start + b"".join(pieces), data)
@@ -325,4 +329,4 @@ def check_bytes(start: bytes, pieces: list[bytes], data: DataConfig, seen: Count
 def test_any_bytes_are_converted_or_refused() -> None:
     seen: Counter[str] = Counter()
     check_bytes(seen=seen)
-    assert min(seen["converted"], seen["refused"]) >= 30
+    assert min(seen["converted"], seen["refused"]) >= 8

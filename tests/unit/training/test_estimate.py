@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.tiny_architectures import tiny_model
-from helpers.training import make_examples
+from helpers.training import make_examples, remembered_shape
 from medqa_cli import distributed
 from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, Optimizer, TrainConfig
 from medqa_cli.model.load import load_config
@@ -33,6 +33,12 @@ OF_OTHER_PACKAGES = {
     "stable_adamw": 8,
 }
 EXAMPLES = make_examples([(5, 40), (12, 30), (3, 80), (9, 60)])
+
+
+@pytest.fixture(autouse=True)
+def _steps_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests predict for the same model, and only the optimizer differs."""
+    monkeypatch.setattr("medqa_cli.training.estimate.ShapeModel", remembered_shape)
 
 
 @pytest.fixture
