@@ -11,7 +11,6 @@ from typing import Any
 from medqa_cli.evaluation import comparison
 from medqa_cli.evaluation.arms import ABSENT, OPEN_BOOK
 from medqa_cli.evaluation.bootstrap import percent
-from medqa_cli.evaluation.comparison import joined, only_one
 from medqa_cli.evaluation.memorization.section import extracted
 from medqa_cli.spelling import with_noun
 
@@ -87,7 +86,7 @@ def _endings(results: Mapping[str, Any], model: str | None) -> tuple[bool | None
     told = [f"{_share(min(finished))} of its answers come to an end"] if finished else []
     told += [f"{_share(max(loops))} get stuck in repetition"] if loops else []
     which = " (with or without sources, whichever is worse)" if len(ways) > 1 else ""
-    said = f"{'Yes' if is_whole else 'No'}: {joined(told)}{which}."
+    said = f"{'Yes' if is_whole else 'No'}: {comparison.joined(told)}{which}."
     if not is_whole:
         said += f" At least {_share(LEAST_FINISHED)} should come to an end, and at most {_share(MOST_LOOPS)} get stuck."
     declined = [
@@ -157,7 +156,7 @@ def _can_be_used(evidence: _Evidence) -> str:
             said += f"; {percent(evidence.judged['could_harm'])} of its answers could harm a patient, they said"
         said += "."
     if evidence.memory:
-        said += f" Do not pass the model on: {joined(evidence.memory)} can be extracted from it."
+        said += f" Do not pass the model on: {comparison.joined(evidence.memory)} can be extracted from it."
     elif evidence.memory is not None:
         said += " None of the training data that was looked for can be extracted from it."
     elif evidence.model is not None:
@@ -182,7 +181,7 @@ _STEPS: tuple[tuple[Callable[[_Evidence], bool], str, str], ...] = (
         "medqa eval --set eval.metrics=all",
     ),
     (
-        lambda of: bool(only_one(of.results)),
+        lambda of: bool(comparison.only_one(of.results)),
         "Hold out questions about more topics, with more rows or a larger data.test_fraction; then train and measure "
         "again.",
         "medqa convert FILE",

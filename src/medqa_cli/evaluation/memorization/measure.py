@@ -10,7 +10,6 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.canaries import read_canaries
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.evaluation import bootstrap, metrics, samples
-from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled
 from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases, identifier_cases
 from medqa_cli.evaluation.memorization.ranks import Likelihoods, encoded, exposure, rank, score_cases, verdict
 from medqa_cli.evaluation.memorization.section import HELD_OUT, TRAIN, sentences_on
@@ -145,7 +144,7 @@ class Search:
                 ]
                 if bits:
                     clusters = [str(n) for n in range(len(bits))]
-                    draws = ClusterBootstrap(clusters, config.eval.bootstrap_draws, config.seed)
+                    draws = bootstrap.ClusterBootstrap(clusters, config.eval.bootstrap_draws, config.seed)
                     means.append(draws.mean(bits).estimate())
             if means:
                 found["figures"][model]["exposure"] = bootstrap.as_json(max(means, key=lambda mean: mean.value))
@@ -154,8 +153,8 @@ class Search:
         rows = self.texts[TRAIN].rows
         if not rows:
             return
-        draws = ClusterBootstrap(samples.topic_keys(rows), config.eval.bootstrap_draws, config.seed)
-        rates: dict[str, Resampled] = {}
+        draws = bootstrap.ClusterBootstrap(samples.topic_keys(rows), config.eval.bootstrap_draws, config.seed)
+        rates: dict[str, bootstrap.Resampled] = {}
         for model, of_model in self.recited.items():
             hits = [one.is_memorized for one in of_model[TRAIN]]
             found["figures"][model]["memorized_rate"] = share(sum(hits), len(hits))
