@@ -78,7 +78,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, talking_model_dir: Path) ->
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Served]:
-    served = Served(folder)
+    # Long answers, of which several are under way when the signal comes; the other tests say how long theirs may be.
+    served = Served(folder, "--set", "generate.max_new_tokens=400", "--set", "generate.loop_retries=40")
     yield served
     if served.process.poll() is None:
         served.end()
@@ -91,7 +92,7 @@ def body(question: str, **more: Any) -> dict[str, Any]:
 def test_the_openai_package_asks_and_streams(server: Served) -> None:
     client: Any = openai.OpenAI(base_url=server.url, api_key="any", max_retries=0)
     (listed,) = client.models.list().data
-    asked = {"model": listed.id, "messages": [{"role": "user", "content": "What is gout?"}]}
+    asked = {"model": listed.id, "messages": [{"role": "user", "content": "What is gout?"}], "max_tokens": 60}
     whole = client.chat.completions.create(**asked)
     chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
@@ -139,21 +140,21 @@ def test_bytes_that_are_no_request_and_silent_connections_end_in_order(server: S
             assert connection.recv(12) == b"HTTP/1.1 " + status, request[:60]
     # A caller who leaves in the middle of an answer.
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        content = json.dumps(body("What is gout?", stream=True)).encode()
+        content = json.dumps(body("What is gout?", stream=True, max_tokens=60)).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n"
         connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + content)
         assert connection.recv(8) == b"HTTP/1.1"
-    assert server.post(body("What is gout?"))[0] == 200
+    assert server.post(body("What is gout?", max_tokens=60))[0] == 200
     for one in silent:
         one.close()
 
 
-def test_a_signal_lets_every_answer_under_way_end(folder: Path) -> None:
-    served = Served(folder, "--set", "generate.max_new_tokens=400", "--set", "generate.loop_retries=40")
+def test_a_signal_lets_every_answer_under_way_end(server: Served) -> None:
+    """The last test of this server."""
     with ThreadPoolExecutor(8) as pool:
-        streams = [pool.submit(served.post, body(f"What is disease {n}?", stream=n % 2 == 0)) for n in range(8)]
+        streams = [pool.submit(server.post, body(f"What is disease {n}?", stream=n % 2 == 0)) for n in range(8)]
         deadline = time.monotonic() + 60
-        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         while time.monotonic() < deadline:
             connection.request("GET", "/metrics")
             metrics = connection.getresponse().read().decode()
@@ -162,7 +163,7 @@ def test_a_signal_lets_every_answer_under_way_end(folder: Path) -> None:
                 break
         assert under_way is not None
         assert int(under_way[1]) > 4
-        code, said = served.end()
+        code, said = server.end()
         answers = [stream.result() for stream in streams]
     assert (code, "Traceback" in said) == (0, False)
     assert [status for status, _ in answers] == [200] * 8
@@ -173,7 +174,7 @@ def test_a_signal_lets_every_answer_under_way_end(folder: Path) -> None:
             found = "".join(event["choices"][0]["delta"].get("content", "") for event in events_of(text))
         assert len(found) > 20
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", served.port), timeout=5)
+        socket.create_connection(("127.0.0.1", server.port), timeout=5)
 
 
 def test_what_cannot_be_served_is_said_before_anything_is_loaded(

@@ -16,6 +16,9 @@ from medqa_cli.prompt.contract import PromptContract, make_contract, room_for_ea
 from medqa_cli.prompt.encoder import IGNORE_INDEX, PromptEncoder
 from medqa_cli.prompt.given import NOTHING, Given, Turn
 
+# The templates are harmless.
+pytestmark = pytest.mark.usefixtures("unconfined")
+
 TEMPLATES = ("llama2", "chat", "alpaca", "plain")
 FIRST = Turn("What is glaucoma?", "A disease of the nerve.")
 SECOND = Turn("Who gets it?", "Old people.\nAnd others.")
