@@ -79,3 +79,10 @@ def out_of_memory(error: BaseException | None) -> BaseException | None:
             return error
         error = error.__cause__
     return None
+
+
+def reason_of(error: Exception) -> str:
+    """Return the first line of what an error says; where memory ran out, no reason is given and it is raised again."""
+    if out_of_memory(error) is not None:
+        raise error
+    return first_line(error)

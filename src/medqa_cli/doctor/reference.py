@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from medqa_cli.doctor.finding import NotChecked
 from medqa_cli.doctor.subject import Subject
 from medqa_cli.model.checks.model_files import CONFIG_NAME
+from medqa_cli.model.kernels.packing import plain_losses
 from medqa_cli.model.lora import add_lora
 from medqa_cli.model.weights import WeightFiles
-from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
+from medqa_cli.prompt.encoder import Example
 
 _CPU = torch.device("cpu")
 
@@ -66,15 +66,6 @@ def numbers_of(model: Any, losses_of: Callable[[], Iterator[torch.Tensor]]) -> N
                 total += gradient
     losses = in_a_row(seen)
     return Numbers(losses, in_a_row(sums) / len(losses))
-
-
-def plain_losses(model: Any, example: Example) -> torch.Tensor:
-    """Return the losses of an example's answer tokens by the model's own forward pass: ``(N,)`` float32."""
-    device = next(model.parameters()).device
-    ids = torch.tensor([example.input_ids], device=device)
-    targets = torch.tensor(example.labels, device=device)[1:]
-    logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
-    return F.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORE_INDEX)[targets != IGNORE_INDEX]
 
 
 def plain_numbers(model: Any, examples: Sequence[Example]) -> Numbers:

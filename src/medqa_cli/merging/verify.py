@@ -20,6 +20,7 @@ from medqa_cli import console
 from medqa_cli.data.dataset import QaRow, evenly_spaced
 from medqa_cli.merging.adapter_file import AdapterFile
 from medqa_cli.merging.architecture import Architecture
+from medqa_cli.model.changed import changed
 from medqa_cli.model.devices import pick_compute_dtype
 from medqa_cli.model.kernels import packing
 from medqa_cli.model.quantization import four_bit_layers
@@ -294,21 +295,11 @@ def computing_in(model: Any, dtype: torch.dtype) -> Iterator[None]:
     The quantized weights stay as they are, and afterwards so does everything else.
     """
     parameters = [p for name, p in model.named_parameters() if p.is_floating_point() and "lora_" not in name]
-    layers = four_bit_layers(model)
-    data, types = [p.data for p in parameters], [layer.compute_dtype for layer in layers]
-    device_type = next(model.parameters()).device.type
-    try:
-        for parameter in parameters:
-            parameter.data = parameter.data.to(dtype)
-        for layer in layers:
-            layer.compute_dtype = dtype
-        with torch.inference_mode(), torch.autocast(device_type, dtype, enabled=dtype != torch.float32):
-            yield
-    finally:
-        for parameter, values in zip(parameters, data, strict=True):
-            parameter.data = values
-        for layer, before in zip(layers, types, strict=True):
-            layer.compute_dtype = before
+    changes = [(p, "data", p.data.to(dtype)) for p in parameters]
+    changes += [(layer, "compute_dtype", dtype) for layer in four_bit_layers(model)]
+    autocast = torch.autocast(next(model.parameters()).device.type, dtype, enabled=dtype != torch.float32)
+    with changed(*changes), torch.inference_mode(), autocast:
+        yield
 
 
 def memory_needed_bytes(architecture: Architecture, adapter: AdapterFile, quantization: str) -> int:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from medqa_cli.model.changed import changed
+
 _JOINED = ("gate_up_proj", "down_proj")
 _IN_FILES = re.compile(r"(.*)\.experts\.\*\.(\w+)\.weight")
 _SEPARATE = re.compile(r"\.experts\.\d+\.\w+\.weight")
@@ -124,12 +126,10 @@ def loading_separate_experts(stored: Iterable[str]) -> Iterator[None]:
     from transformers.quantizers.quantizer_bnb_8bit import Bnb8BitHfQuantizer
 
     stored = list(stored)
-    kinds: tuple[Any, ...] = (Bnb4BitHfQuantizer, Bnb8BitHfQuantizer)
-    changed = ("_process_model_before_weight_loading", "update_weight_conversions")
-    own = [{name: vars(kind)[name] for name in changed if name in vars(kind)} for kind in kinds]
+    names = ("_process_model_before_weight_loading", "update_weight_conversions")
 
-    def watched(kind: Any) -> None:
-        prepare, convert = (getattr(kind, name) for name in changed)
+    def watched(kind: Any) -> list[tuple[Any, str, Any]]:
+        prepare, convert = (getattr(kind, name) for name in names)
 
         def prepared(self: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
             separate_experts(model, stored)
@@ -138,20 +138,10 @@ def loading_separate_experts(stored: Iterable[str]) -> Iterator[None]:
         def converted(self: Any, weight_conversions: list[Any], model: Any) -> Any:
             return convert(self, without_joining(weight_conversions, model), model)
 
-        setattr(kind, changed[0], prepared)
-        setattr(kind, changed[1], converted)
+        return [(kind, names[0], prepared), (kind, names[1], converted)]
 
-    try:
-        for kind in kinds:
-            watched(kind)
+    with changed(*watched(Bnb4BitHfQuantizer), *watched(Bnb8BitHfQuantizer)):
         yield
-    finally:
-        for kind, methods in zip(kinds, own, strict=True):
-            for name in changed:
-                if name in methods:
-                    setattr(kind, name, methods[name])
-                else:
-                    delattr(kind, name)
 
 
 def _names_in_files(model: Any) -> dict[str, tuple[str, str, str]]:

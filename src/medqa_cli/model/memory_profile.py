@@ -22,8 +22,9 @@ from torch.utils._pytree import tree_leaves
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import MedqaError
+from medqa_cli.model.changed import changed
 from medqa_cli.model.kernels import attention
-from medqa_cli.model.kernels.chunked_cross_entropy import chunks_as_on, install_answer_losses
+from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
 from medqa_cli.model.kernels.fused_layers import fuse_layers
 from medqa_cli.model.kernels.lora_products import casting_once, keeping_constants
 from medqa_cli.model.kernels.packing import answer_token_losses, examples_at_once, pack
@@ -199,11 +200,7 @@ class _OneDepth:
 def _as_on(device_type: str, dtype: torch.dtype, has_flash: bool) -> Iterator[None]:
     """Compute on the CPU as a training run on the device does: its chunks, attention, and types of the products."""
     is_autocast = dtype != torch.float32
-    with (
-        chunks_as_on(device_type),
-        attention.attention_as_on(device_type, has_flash and is_autocast),
-        ExitStack() as stack,
-    ):
+    with attention.attention_as_on(device_type, has_flash and is_autocast), ExitStack() as stack:
         if device_type == "cuda":
 
             def dropout(
@@ -212,8 +209,7 @@ def _as_on(device_type: str, dtype: torch.dtype, has_flash: bool) -> Iterator[No
                 # A mask of one byte a number is kept; on the CPU it is as wide as the numbers.
                 return torch.native_dropout(input, p, True)[0] if training and p > 0 else input
 
-            stack.callback(setattr, F, "dropout", F.dropout)
-            F.dropout = dropout
+            stack.enter_context(changed((F, "dropout", dropout)))
         if is_autocast and device_type == "cuda":
             # PEFT's layers ask whether CUDA has autocast on, and cast by themselves where it has not.
             stack.callback(torch.set_autocast_enabled, "cuda", torch.is_autocast_enabled("cuda"))

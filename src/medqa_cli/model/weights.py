@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from medqa_cli.errors import InputError, first_line, out_of_memory
+from medqa_cli.errors import InputError, first_line, reason_of
 from medqa_cli.model.checks.loading import AGAIN, read_object
 
 SAFETENSORS_INDEX = "model.safetensors.index.json"
@@ -201,10 +201,8 @@ def pytorch_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # what a damaged pickle raises is of every class
-        if out_of_memory(error) is not None:
-            raise
         raise InputError(
-            f"{path} is damaged, cut short or of PyTorch's old format: {first_line(error)}",
+            f"{path} is damaged, cut short or of PyTorch's old format: {reason_of(error)}",
             "copy or download it again, or take the safetensors version of the model",
         ) from error
     if not isinstance(content, dict) or not content or not all(isinstance(name, str) for name in content):

@@ -13,6 +13,7 @@ import torch
 
 from medqa_cli import console
 from medqa_cli.errors import InputError
+from medqa_cli.model.changed import changed
 
 _MOST_NAMES = 4
 _AGAIN = "copy or download the model again"
@@ -79,8 +80,6 @@ def watching_quantization() -> Iterator[LoadedWeights]:
     from transformers.integrations.bitsandbytes import Bnb4bitQuantize, Bnb8bitQuantize
 
     seen = LoadedWeights()
-    kinds = (Bnb4bitQuantize, Bnb8bitQuantize)
-    originals = [kind.convert for kind in kinds]
 
     def watched(original: Any) -> Any:
         def convert(self: Any, input_dict: Any, *args: Any, **kwargs: Any) -> Any:
@@ -95,13 +94,8 @@ def watching_quantization() -> Iterator[LoadedWeights]:
 
         return convert
 
-    try:
-        for kind, original in zip(kinds, originals, strict=True):
-            setattr(kind, "convert", watched(original))  # noqa: B010 -- mypy forbids to assign a method
+    with changed(*((kind, "convert", watched(kind.convert)) for kind in (Bnb4bitQuantize, Bnb8bitQuantize))):
         yield seen
-    finally:
-        for kind, original in zip(kinds, originals, strict=True):
-            setattr(kind, "convert", original)  # noqa: B010
 
 
 def is_finite(tensor: torch.Tensor) -> bool:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensor
 
-from medqa_cli.errors import MedqaError, first_line, out_of_memory
+from medqa_cli.errors import MedqaError, reason_of
 from medqa_cli.model.kernels import operators
 from medqa_cli.model.kernels.cpu_attention import CpuAttention
 
@@ -72,17 +72,16 @@ def packed_attention(
         # Rotated with float32 angles, query and key come wider than value where the norms are float32.
         wanted = torch.get_autocast_dtype(query.device.type)
         query, key, value = (tensor.to(wanted) for tensor in (query, key, value))
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    like_sized = query.shape[-1] == value.shape[-1]
     if isinstance(example_lengths, torch.Tensor):
         unusual = [attention_mask, sliding_window, dropout or None, _unknown_keywords(others) or None]
-        if any(found is not None for found in unusual) or query.shape[-1] != value.shape[-1]:
+        if any(found is not None for found in unusual) or not like_sized:
             raise NotPackableError("its attention has a mask, a window, dropout or more")
-        scale = scaling if scaling is not None else query.shape[-1] ** -0.5
         return operators.attention(query, key, value, example_lengths, scale)[0], None
     _refuse_other_attention(query, key, value, attention_mask, example_lengths, others)
     assert example_lengths is not None
     window = sliding_window if sliding_window is not None and max(example_lengths) > sliding_window else None
-    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    like_sized = query.shape[-1] == value.shape[-1]
     varlen = _varlen_kernel_for(query, key) if like_sized and _flash_takes(query, dropout) else None
     if varlen is not None:
         return varlen(query, key, value, example_lengths, scale, window), None
@@ -124,32 +123,35 @@ def _unknown_keywords(others: dict[str, Any]) -> list[str]:
     )
 
 
-# Which device the CPU's tensors stand for: itself, a GPU with a variable-length flash kernel, or one without.
-_ITSELF, _FLASH_GPU, _OTHER_GPU = "itself", "GPU with flash", "GPU without flash"
-_cpu_stands_for: ContextVar[str] = ContextVar("cpu_stands_for", default=_ITSELF)
+# What the CPU's tensors stand for: themselves (None), or those of a GPU with a variable-length flash kernel or without.
+_has_flash_there: ContextVar[bool | None] = ContextVar("has_flash_there", default=None)
+
+
+def stands_for(device_type: str) -> str:
+    """Return the kind of device that tensors on a device stand for."""
+    return device_type if _has_flash_there.get() is None else "cuda"
 
 
 def _cpu_kernel_takes(head_dim: int, window: int | None) -> bool:
     """Tell whether ``CpuAttention`` computes heads of this size, or keeps for the backward pass what a GPU keeps."""
-    stands_for = _cpu_stands_for.get()
-    if stands_for == _ITSELF:
+    has_flash = _has_flash_there.get()
+    if has_flash is None:
         return window is None
     # A flash kernel, windows or not, keeps what the CPU's way keeps.
-    return stands_for == _FLASH_GPU and head_dim <= _MOST_FLASH_HEAD_DIM
+    return has_flash and head_dim <= _MOST_FLASH_HEAD_DIM
 
 
 @contextmanager
 def attention_as_on(device_type: str, has_flash: bool) -> Iterator[None]:
-    """Let tensors on the CPU keep for the backward pass what those of another kind of device would keep.
+    """Let tensors on the CPU keep for the backward pass what those of another kind of device would keep, chunks too.
 
     ``has_flash``: with ``cuda``: a variable-length flash kernel is used there; otherwise each example is a call.
     """
-    gpu = _FLASH_GPU if has_flash else _OTHER_GPU
-    token = _cpu_stands_for.set(gpu if device_type == "cuda" else _ITSELF)
+    token = _has_flash_there.set(has_flash if device_type == "cuda" else None)
     try:
         yield
     finally:
-        _cpu_stands_for.reset(token)
+        _has_flash_there.reset(token)
 
 
 def register_packed_attention() -> None:
@@ -253,9 +255,7 @@ def _problem_of(kernel: VarlenAttention, device: torch.device, dtype: torch.dtyp
             try:
                 fast = run(kernel, dtype, window)
             except Exception as error:  # whatever a kernel raises that does not take this card, type or head
-                if out_of_memory(error) is not None:
-                    raise
-                return f"heads of {head_dim} in {dtype}: {first_line(error)}"
+                return f"heads of {head_dim} in {dtype}: {reason_of(error)}"
             for right, slow_one, fast_one in zip(exact, plain, fast, strict=True):
                 allowed = 2 * float((right - slow_one).norm()) + unit * float(right.norm())
                 if not float((right - fast_one).norm()) <= allowed:  # NaN included

@@ -6,9 +6,7 @@ fused linear cross-entropy (Liger-Kernel, ``fused_linear_cross_entropy.py``); th
 """
 
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +14,8 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import CausalLMOutput
 
-from medqa_cli.model.kernels.attention import is_packed
+from medqa_cli.model.changed import changed
+from medqa_cli.model.kernels.attention import is_packed, stands_for
 
 # Bytes of float32 logits in one chunk: large enough for full speed, small beside everything else.
 CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
@@ -139,12 +138,8 @@ def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: 
         if not is_sharded:
             return frozen_losses()
         # In the place of the layer's forward pass, once: FSDP gathers its weights for that.
-        layer: Any = output_layer
-        layer.forward = lambda hidden: frozen_losses()
-        try:
-            gathered: torch.Tensor = layer(hidden)
-        finally:
-            del layer.forward  # the class's own appears again
+        with changed((output_layer, "forward", lambda hidden: frozen_losses())):
+            gathered: torch.Tensor = output_layer(hidden)
         return gathered
     if is_sharded:
         # FSDP gathers the weights at each call, and all ranks must call equally often.
@@ -184,21 +179,8 @@ def _is_plain(causal_lm: Any) -> bool:
 
 def _chunk_rows(output_layer: Any, device_type: str) -> int:
     vocabulary_size = int(getattr(output_layer, "out_features", 1 << 15))
-    chunk_bytes = CHUNK_BYTES.get(_chunks_of.get() or device_type, CHUNK_BYTES["cpu"])
+    chunk_bytes = CHUNK_BYTES.get(stands_for(device_type), CHUNK_BYTES["cpu"])
     return max(16, chunk_bytes // (4 * vocabulary_size))
-
-
-_chunks_of: ContextVar[str | None] = ContextVar("chunks_of", default=None)
-
-
-@contextmanager
-def chunks_as_on(device_type: str) -> Iterator[None]:
-    """Take the chunks that another kind of device would take, wherever the tensors are."""
-    token = _chunks_of.set(device_type)
-    try:
-        yield
-    finally:
-        _chunks_of.reset(token)
 
 
 class _FrozenHeadLosses(torch.autograd.Function):

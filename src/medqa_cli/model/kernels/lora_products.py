@@ -8,6 +8,7 @@ product is not computed a second time.
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,37 +69,25 @@ def lora_linear(
         base: the frozen layer.
         scaling: s.
     """
-
-    def compute(constants: torch.Tensor | None) -> torch.Tensor:
-        flat = None if dropped is None else dropped.flatten(0, -2)
-        y = product(x.flatten(0, -2), flat, (lora_a, lora_b), base, scaling, constants)
-        return y.view(*x.shape[:-1], -1)
-
-    return _with_gradient(_LoraLinear, x, dropped, lora_a, lora_b, base, scaling, compute=compute)
+    return _with_gradient(_LoraLinear, x, dropped, lora_a, lora_b, base, scaling)
 
 
 def gated_silu_lora_linear(
     gate: torch.Tensor, up: torch.Tensor, lora_a: torch.Tensor, lora_b: torch.Tensor, base: Any, scaling: float
 ) -> torch.Tensor:
     """Return ``lora_linear`` of silu(gate) * up, which is made again in the backward pass instead of kept."""
-
-    def compute(constants: torch.Tensor | None) -> torch.Tensor:
-        x = F.silu(gate).mul_(up).flatten(0, -2)
-        return product(x, None, (lora_a, lora_b), base, scaling, constants).view(*gate.shape[:-1], -1)
-
-    return _with_gradient(_GatedSiluLoraLinear, gate, up, lora_a, lora_b, base, scaling, compute=compute)
+    return _with_gradient(_GatedSiluLoraLinear, gate, up, lora_a, lora_b, base, scaling)
 
 
-def _with_gradient(
-    function: Any, x: torch.Tensor, *inputs: Any, compute: Callable[[torch.Tensor | None], torch.Tensor]
-) -> torch.Tensor:
+def _with_gradient(function: Any, x: torch.Tensor, *inputs: Any) -> torch.Tensor:
     """Let ``function`` keep the inputs, then compute; its backward pass gets the gradient of what was computed."""
+    *_, base, _ = inputs
     with torch.autocast(x.device.type, enabled=False):
-        constants = _constants_of(inputs[-2])
+        inputs = (x, *inputs, _constants_of(base))
+        compute: Callable[[], torch.Tensor] = partial(function.compute, *inputs)
         if not torch.is_grad_enabled():
-            return compute(constants)
-        place = function.apply(x, *inputs, constants)
-        result: torch.Tensor = _Computed.apply(place, lambda: compute(constants))
+            return compute()
+        result: torch.Tensor = _Computed.apply(function.apply(*inputs), compute)
     return result
 
 
@@ -114,82 +103,58 @@ class _Computed(torch.autograd.Function):
         return grads[0], None
 
 
-def _place(x: torch.Tensor, base: Any) -> torch.Tensor:
-    """Return a tensor of the output's shape and type that takes no memory."""
-    return x.new_empty(1).expand(*x.shape[:-1], base.out_features)
-
-
 class _LoraLinear(torch.autograd.Function):
     """Keeps the inputs of ``lora_linear``; its result has no content."""
+
+    @staticmethod
+    def compute(
+        x: torch.Tensor, dropped: torch.Tensor | None, lora_a: torch.Tensor, lora_b: torch.Tensor, *frozen: Any
+    ) -> torch.Tensor:
+        return product(x, dropped, (lora_a, lora_b), *frozen)
 
     @staticmethod
     def forward(
         ctx: Any,
         x: torch.Tensor,
-        dropped: torch.Tensor | None,
+        other: torch.Tensor | None,
         lora_a: torch.Tensor,
         lora_b: torch.Tensor,
         base: Any,
         scaling: float,
         constants: torch.Tensor | None,
     ) -> torch.Tensor:
-        ctx.save_for_backward(x, dropped, lora_a, lora_b, constants)
+        ctx.save_for_backward(x, other, lora_a, lora_b, constants)
         ctx.base, ctx.scaling = base, scaling
-        return _place(x, base)
+        # Of the output's shape and type, and without memory.
+        return x.new_empty(1).expand(*x.shape[:-1], base.out_features)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
         x, dropped, lora_a, lora_b, constants = ctx.saved_tensors
-        flat = None if dropped is None else dropped.flatten(0, -2)
-        grad_x, grad_dropped, grad_a, grad_b = product_backward(
-            grads[0].flatten(0, -2),
-            x.flatten(0, -2),
-            flat,
-            (lora_a, lora_b),
-            ctx.base,
-            ctx.scaling,
-            constants,
-            needs_input=ctx.needs_input_grad[0],
-        )
-        wide = (None if grad is None else grad.view(x.shape) for grad in (grad_x, grad_dropped))
-        return (*wide, grad_a, grad_b, None, None, None)
+        frozen = ctx.base, ctx.scaling, constants
+        needs_input = ctx.needs_input_grad[0]
+        gradients = product_backward(grads[0], x, dropped, (lora_a, lora_b), *frozen, needs_input=needs_input)
+        return *gradients, None, None, None
 
 
-class _GatedSiluLoraLinear(torch.autograd.Function):
+class _GatedSiluLoraLinear(_LoraLinear):
     """Keeps the inputs of ``gated_silu_lora_linear``; its result has no content."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        gate: torch.Tensor,
-        up: torch.Tensor,
-        lora_a: torch.Tensor,
-        lora_b: torch.Tensor,
-        base: Any,
-        scaling: float,
-        constants: torch.Tensor | None,
+    def compute(
+        gate: torch.Tensor, up: torch.Tensor | None, lora_a: torch.Tensor, lora_b: torch.Tensor, *frozen: Any
     ) -> torch.Tensor:
-        ctx.save_for_backward(gate, up, lora_a, lora_b, constants)
-        ctx.base, ctx.scaling = base, scaling
-        return _place(gate, base)
+        assert up is not None
+        return product(F.silu(gate).mul_(up), None, (lora_a, lora_b), *frozen)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
         gate, up, lora_a, lora_b, constants = ctx.saved_tensors
+        frozen = ctx.base, ctx.scaling, constants
         activated = F.silu(gate)
         x = activated * up
-        grad_x, _, grad_a, grad_b = product_backward(
-            grads[0].flatten(0, -2),
-            x.flatten(0, -2),
-            None,
-            (lora_a, lora_b),
-            ctx.base,
-            ctx.scaling,
-            constants,
-            needs_input=True,
-        )
+        grad_x, _, grad_a, grad_b = product_backward(grads[0], x, None, (lora_a, lora_b), *frozen, needs_input=True)
         assert grad_x is not None
-        grad_x = grad_x.view(x.shape)
         grad_gate = torch.ops.aten.silu_backward(torch.mul(grad_x, up, out=x), gate)
         return grad_gate, grad_x.mul_(activated), grad_a, grad_b, None, None, None
 
@@ -257,13 +222,17 @@ def product(
     scaling: float,
     constants: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Return x W' + bias + s (dropped A') B' for two-dimensional ``x`` of shape (tokens, in)."""
+    """Return x W' + bias + s (dropped A') B': ``(..., out)``."""
+    shape, x = x.shape, x.flatten(0, -2)
     if dropped is None and _sum_is_exact_enough(x.dtype):
-        return F.linear(x, _adapted_weight(base, lora, scaling, constants), base.bias)
-    weight, _ = _dense_weight(base, x.dtype, constants)
-    y = F.linear(x, weight, None if base.bias is None else base.bias.to(x.dtype))
-    narrow = torch.mm(x if dropped is None else dropped, _cast(lora[0], x.dtype).t())  # (tokens, r)
-    return y.addmm_(narrow, _cast(lora[1], x.dtype).t(), alpha=scaling)
+        y = F.linear(x, _adapted_weight(base, lora, scaling, constants), base.bias)
+    else:
+        weight, _ = _dense_weight(base, x.dtype, constants)
+        y = F.linear(x, weight, None if base.bias is None else base.bias.to(x.dtype))
+        source = x if dropped is None else dropped.flatten(0, -2)
+        narrow = torch.mm(source, _cast(lora[0], x.dtype).t())  # (tokens, r)
+        y.addmm_(narrow, _cast(lora[1], x.dtype).t(), alpha=scaling)
+    return y.view(*shape[:-1], -1)
 
 
 def product_backward(
@@ -277,8 +246,9 @@ def product_backward(
     *,
     needs_input: bool,
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor, torch.Tensor]:
-    """Return the gradients of x, dropped, A and B; ``grad`` and ``x`` are two-dimensional."""
-    source = x if dropped is None else dropped
+    """Return the gradients of x, dropped, A and B for that of ``product``."""
+    shape, grad = x.shape, grad.flatten(0, -2)
+    source = (x if dropped is None else dropped).flatten(0, -2)
     narrow_a, narrow_b = _cast(lora[0], x.dtype), _cast(lora[1], x.dtype)
     narrow = torch.mm(source, narrow_a.t())  # (tokens, r)
     narrow_grad = _scaled_product(grad, narrow_b, scaling)  # (tokens, r)
@@ -286,10 +256,10 @@ def product_backward(
     grad_a = torch.mm(narrow_grad.t(), source).to(lora[0].dtype)
     grad_x = grad_dropped = None
     if dropped is not None:
-        grad_dropped = torch.mm(narrow_grad, narrow_a)
-        grad_x = torch.mm(grad, _dense_weight(base, grad.dtype, constants)[0]) if needs_input else None
-    elif needs_input and _sum_is_exact_enough(grad.dtype):
-        grad_x = torch.mm(grad, _adapted_weight(base, lora, scaling, constants))
+        grad_dropped = torch.mm(narrow_grad, narrow_a).view(shape)
+    if needs_input and dropped is None and _sum_is_exact_enough(grad.dtype):
+        grad_x = torch.mm(grad, _adapted_weight(base, lora, scaling, constants)).view(shape)
     elif needs_input:
-        grad_x = torch.mm(grad, _dense_weight(base, grad.dtype, constants)[0]).addmm_(narrow_grad, narrow_a)
+        grad_x = torch.mm(grad, _dense_weight(base, grad.dtype, constants)[0])
+        grad_x = (grad_x if dropped is not None else grad_x.addmm_(narrow_grad, narrow_a)).view(shape)
     return grad_x, grad_dropped, grad_a, grad_b

@@ -35,7 +35,7 @@ def lora_linear(x: torch.Tensor, lora_a: torch.Tensor, lora_b: torch.Tensor, num
     """Return x W' + bias + s (x A') B': ``(..., out)`` for ``(..., in)``; W, bias and s are the numbered layer's."""
     base, scale = _base_and_scale(number)
     with torch.autocast(x.device.type, enabled=False):
-        return product(x.flatten(0, -2), None, (lora_a, lora_b), base, scale, None).view(*x.shape[:-1], -1)
+        return product(x, None, (lora_a, lora_b), base, scale, None)
 
 
 @lora_linear.register_fake
@@ -53,12 +53,11 @@ def _lora_linear_backward(
     needs_input: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     base, scale = _base_and_scale(number)
-    flat = grad.flatten(0, -2), x.flatten(0, -2)
     with torch.autocast(x.device.type, enabled=False):
         grad_x, _, grad_a, grad_b = product_backward(
-            *flat, None, (lora_a, lora_b), base, scale, None, needs_input=needs_input
+            grad, x, None, (lora_a, lora_b), base, scale, None, needs_input=needs_input
         )
-    return x.new_empty(0) if grad_x is None else grad_x.view(x.shape), grad_a, grad_b
+    return x.new_empty(0) if grad_x is None else grad_x, grad_a, grad_b
 
 
 @_lora_linear_backward.register_fake

@@ -82,6 +82,14 @@ def answer_token_losses(model: Any, batch: PackedBatch) -> torch.Tensor:
     return losses
 
 
+def plain_losses(model: Any, example: Example) -> torch.Tensor:
+    """Return the same of one example, by the model's own forward pass."""
+    device = next(model.parameters()).device
+    row, targets = torch.tensor([example.input_ids], device=device), torch.tensor(example.labels, device=device)[1:]
+    logits = model(input_ids=row, use_cache=False).logits[0, :-1].float()
+    return F.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORE_INDEX)[targets != IGNORE_INDEX]
+
+
 def answer_logits(model: Any, batch: PackedBatch) -> torch.Tensor:
     """Return the logits at the positions whose next token belongs to an answer: ``(N, V)`` float32."""
     logits: torch.Tensor = _forward(model, batch).logits[0]

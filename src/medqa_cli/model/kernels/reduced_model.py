@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from medqa_cli.model.changed import changed
 from medqa_cli.model.quantization import eight_bit_layers, four_bit_layers
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
@@ -73,11 +74,8 @@ def few_layers(causal_lm: Any) -> Iterator[None]:
             parts.append((path, type(module).__name__, settings, shapes))
         kinds.append((parts, [repr(value[index]) for value in per_layer]))
     needed = max(_LEAST_LAYERS, 1 + max(kinds.index(kind) for kind in kinds))
-    setattr(parent, name, layers[:needed] if needed < len(layers) else layers)
-    try:
+    with changed((parent, name, layers[:needed] if needed < len(layers) else layers)):
         yield
-    finally:
-        setattr(parent, name, layers)
 
 
 def decoder_layers(causal_lm: Any) -> torch.nn.ModuleList | None:
@@ -125,7 +123,6 @@ def short_windows(causal_lm: Any) -> Iterator[bool]:
 @contextmanager
 def undisturbed(model: Any) -> Iterator[None]:
     """Run without dropout; give adapters that are zero an effect. Afterwards modes, weights and seeds are as before."""
-    modes = [(module, module.training) for module in model.modules()]
     zeros = [
         parameter
         for name, parameter in model.named_parameters()
@@ -133,19 +130,10 @@ def undisturbed(model: Any) -> Iterator[None]:
     ]
     device = next(model.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        model.eval()
         generator = torch.Generator().manual_seed(0)
-        before = [parameter.detach().clone() for parameter in zeros]
-        try:
-            for parameter in zeros:
-                values = torch.randn(parameter.shape, generator=generator) * 0.05
-                parameter.data.copy_(values)
+        effects = [(p, "data", (torch.randn(p.shape, generator=generator) * 0.05).to(p)) for p in zeros]
+        with changed(*((module, "training", False) for module in model.modules()), *effects):
             yield
-        finally:
-            for parameter, values in zip(zeros, before, strict=True):
-                parameter.data.copy_(values)
-            for module, mode in modes:
-                module.training = mode
 
 
 @contextmanager
@@ -162,30 +150,17 @@ def in_float32(causal_lm: Any) -> Iterator[None]:
     cut = {id(layer.weight) for layer in tables} if can_be_cut else set()
     biases = {id(layer.bias) for layer in tables if can_be_cut and getattr(layer, "bias", None) is not None}
     parameters = [p for p in causal_lm.parameters() if p.is_floating_point() and not hasattr(p, "quant_state")]
-    before: list[tuple[Any, str, Any]] = [(parameter, "data", parameter.data) for parameter in parameters]
-    before += [(layer, "padding_idx", layer.padding_idx) for layer in tables if isinstance(layer, torch.nn.Embedding)]
-    four_bit = four_bit_layers(causal_lm)
-    before += [(layer, "compute_dtype", layer.compute_dtype) for layer in four_bit]
-    # The type that 4-bit weights are rounded to when they are dequantized.
-    before += [(layer.weight.quant_state, "dtype", layer.weight.quant_state.dtype) for layer in four_bit]
-    eight_bit = eight_bit_layers(causal_lm)
-    try:
-        for parameter in parameters:
-            rows = parameter.data[:_VOCABULARY] if id(parameter) in cut | biases else parameter.data
-            parameter.data = rows.float()
-        for owner, name, _ in before:
-            if name == "padding_idx":
-                owner.padding_idx = None  # it may be one that is cut off
-            elif name in ("compute_dtype", "dtype"):
-                setattr(owner, name, torch.float32)
-        for layer in eight_bit:
-            layer.forward = partial(_float_forward, layer)
+    changes: list[tuple[Any, str, Any]] = [
+        (p, "data", (p.data[:_VOCABULARY] if id(p) in cut | biases else p.data).float()) for p in parameters
+    ]
+    # A padding that may be cut off.
+    changes += [(layer, "padding_idx", None) for layer in tables if isinstance(layer, torch.nn.Embedding)]
+    for layer in four_bit_layers(causal_lm):
+        # The second is the type that 4-bit weights are rounded to when they are dequantized.
+        changes += [(layer, "compute_dtype", torch.float32), (layer.weight.quant_state, "dtype", torch.float32)]
+    changes += [(layer, "forward", partial(_float_forward, layer)) for layer in eight_bit_layers(causal_lm)]
+    with changed(*changes):
         yield
-    finally:
-        for layer in eight_bit:
-            del layer.forward
-        for owner, name, value in before:
-            setattr(owner, name, value)
 
 
 def _float_forward(layer: Any, x: torch.Tensor) -> torch.Tensor:

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from medqa_cli import console, distributed
-from medqa_cli.errors import InputError, first_line, out_of_memory
+from medqa_cli.errors import InputError, reason_of
+from medqa_cli.model.changed import changed
 from medqa_cli.model.kernels import compiled_layers, reduced_model
 from medqa_cli.model.kernels.attention import NotPackableError, kernel_problems, use_own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import use_whole_logits
 from medqa_cli.model.kernels.fused_layers import GATED_SILU, KINDS, RMS_NORM, first_layers, fuse_layers, unfuse_layers
-from medqa_cli.model.kernels.packing import answer_token_losses, pack
+from medqa_cli.model.kernels.packing import answer_token_losses, pack, plain_losses
 from medqa_cli.prompt.encoder import Example
 
 # Tolerance, in multiples of the change that one rounding error of the inputs causes.
@@ -213,13 +213,9 @@ class _Proof:
     @contextmanager
     def _in_float32(self) -> Iterator[None]:
         """Compute in float32, in which right and wrong are some five orders of magnitude apart."""
-        before = self._unit, self._dtype
-        self._unit, self._dtype = torch.finfo(torch.float32).eps, torch.float32
-        try:
-            with reduced_model.in_float32(self._causal_lm):
-                yield
-        finally:
-            self._unit, self._dtype = before
+        changes = (self, "_unit", torch.finfo(torch.float32).eps), (self, "_dtype", torch.float32)
+        with changed(*changes), reduced_model.in_float32(self._causal_lm):
+            yield
 
     def _problem_of_layer(self, layer: Any, kind: str, kinds: tuple[str, ...]) -> str:
         """Say what is wrong with the first layer of a kind when it, and those of ``kinds`` in it, are fused.
@@ -230,33 +226,25 @@ class _Proof:
         width = layer.weight.shape[-1] if kind == RMS_NORM else int(linear.in_features)
         generator = torch.Generator().manual_seed(1)
         inputs = torch.randn((1, sum(reduced_model.LENGTHS), width), generator=generator).to(self._device, self._dtype)
-        modes = [(module, module.training) for module in layer.modules()]
-        layer.train(self._trains)  # dropout, if any, is part of what must be the same
+        # Dropout, if any, is part of what must be the same.
+        modes = changed(*((module, "training", self._trains) for module in layer.modules()))
 
         def numbers(x: torch.Tensor) -> _Numbers:
             torch.manual_seed(2)
             x = x.detach().requires_grad_(self._trains)
-
-            def output() -> torch.Tensor:
-                out: torch.Tensor = layer(x.clone())
-                return out
-
-            return self._numbers(output, [x, *(p for p in layer.parameters() if p.requires_grad)])
+            return self._numbers(lambda: layer(x.clone()), [x, *(p for p in layer.parameters() if p.requires_grad)])
 
         try:
-            unfuse_layers(layer)
-            plain = numbers(inputs)
-            noise = _distances(numbers(self._moved(inputs)), plain)
-            fuse_layers(layer, kinds)
-            return "which computes something else" if self._apart(numbers(inputs), plain, noise) else ""
+            with modes:
+                unfuse_layers(layer)
+                plain = numbers(inputs)
+                noise = _distances(numbers(self._moved(inputs)), plain)
+                fuse_layers(layer, kinds)
+                return "which computes something else" if self._apart(numbers(inputs), plain, noise) else ""
         except Exception as error:  # whatever comes of a layer that only looked as if it could be replaced
-            if out_of_memory(error) is not None:
-                raise
-            return f"since fused ones fail ({first_line(error)})"
+            return f"since fused ones fail ({reason_of(error)})"
         finally:
             unfuse_layers(layer)
-            for module, mode in modes:
-                module.training = mode
 
     def _truth(self, *, moved: bool = False) -> _Numbers:
         """Compute the examples one by one as Transformers does; ``moved``: with rounding errors in the embeddings."""
@@ -264,16 +252,14 @@ class _Proof:
         unfuse_layers(self._model)
 
         def losses() -> torch.Tensor:
-            return torch.cat([self._plain_losses(example.input_ids) for example in self._examples])
+            return torch.cat([plain_losses(self._model, example) for example in self._examples])
 
         try:
             with self._embeddings_moved(moved):
                 return self._numbers(losses, self._trained())
         except Exception as error:  # whatever an architecture raises that wants more than tokens
-            if out_of_memory(error) is not None:
-                raise
             raise _PlainForwardError(
-                f"{self._name}: a {self._type} model does not compute a plain text by itself ({first_line(error)})",
+                f"{self._name}: a {self._type} model does not compute a plain text by itself ({reason_of(error)})",
                 _HINT,
             ) from error
 
@@ -288,16 +274,11 @@ class _Proof:
         finally:
             hook.remove()
 
-    def _plain_losses(self, ids: Sequence[int]) -> torch.Tensor:
-        row = torch.tensor([ids], device=self._device)
-        logits = self._model(input_ids=row, use_cache=False).logits[0, :-1]
-        return F.cross_entropy(logits.float(), row[0, 1:], reduction="none")
-
     def _refuse_later_tokens(self, noise: dict[str, float]) -> None:
-        ids = self._examples[-1].input_ids
-        changed = [*ids[:-1], self._examples[0].input_ids[0]]
+        own = self._examples[-1]
+        other = replace(own, input_ids=[*own.input_ids[:-1], self._examples[0].input_ids[0]])
         with torch.no_grad(), self._autocast():
-            before, after = (self._plain_losses(tokens)[:-1].float() for tokens in (ids, changed))
+            before, after = (plain_losses(self._model, example)[:-1] for example in (own, other))
         if self._apart({"values": after}, {"values": before}, noise):
             raise InputError(
                 f"{self._name}: this {self._type} model sees the tokens that it is to predict", "take a causal model"
@@ -311,9 +292,7 @@ class _Proof:
         except NotPackableError as error:
             return f"{_ASKS_FOR}{error.message}"
         except Exception as error:  # whatever an architecture raises in a way that is not its own
-            if out_of_memory(error) is not None:
-                raise
-            return first_line(error)
+            return reason_of(error)
 
     def _losses(self) -> torch.Tensor:
         return answer_token_losses(self._model, pack(self._examples, self._device))
@@ -334,9 +313,7 @@ class _Proof:
             with compiled_layers.counted_graphs() as counted:
                 problem = self._apart(numbers(), plain, noise)
         except Exception as error:  # whatever a compiler raises, or what it calls
-            if out_of_memory(error) is not None:
-                raise
-            return f"the compiler fails ({first_line(error)})"
+            return f"the compiler fails ({reason_of(error)})"
         if counted["cuts"]:
             return "the compiler would cut a layer into pieces"
         return problem
@@ -351,10 +328,8 @@ class _Proof:
             with self._autocast():
                 self._losses()
         except Exception as error:  # whatever an architecture wants for its training
-            if out_of_memory(error) is not None:
-                raise
             raise InputError(
-                f"{self._name}: the forward pass of a {self._type} model fails in training ({first_line(error)})",
+                f"{self._name}: the forward pass of a {self._type} model fails in training ({reason_of(error)})",
                 _HINT,
             ) from error
         finally:
