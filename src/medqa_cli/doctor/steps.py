@@ -1,10 +1,8 @@
 """Checks of a training step: packed = alone, recomputed = kept, here = CPU in float32, float16 with its loss scaler."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from medqa_cli.doctor.finding import Measured, NotChecked
-from medqa_cli.doctor.reference import Numbers, in_a_row, numbers_of, plain_model, plain_numbers, relative, trained
+from medqa_cli.doctor.reference import Numbers, in_a_row, numbers_of, plain_model, plain_numbers, trained
 from medqa_cli.doctor.subject import Subject
 from medqa_cli.model.devices import dtype_name
 from medqa_cli.model.kernels import packing, reduced_model
@@ -95,31 +93,17 @@ class _NoCheckpoint(TrainerCallback):
         control.should_save = False
 
 
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step: its loss, and by how much it moved each trained value, in the order of their names."""
-
-    loss: float
-    update: torch.Tensor
-
-    def apart(self, other: Step) -> float:
-        """Return how far another step is from this one, relative to it."""
-        return max(abs(other.loss / self.loss - 1), relative(self.update, other.update))
-
-
-def take_step(
-    subject: Subject, model: Any, *, recomputed: bool | None = None, dtype: torch.dtype | None = None, steps: int = 1
-) -> Step:
+def take_step(subject: Subject, model: Any, *, recomputed: bool | None = None, steps: int = 1) -> Numbers:
     """Let the trainer take a step of plain gradient descent, at a learning rate of 1: the update is the gradient.
+
+    Return the mean loss and the update.
 
     Args:
         subject: whose data and settings.
         model: it is changed.
         recomputed: None: as the config says.
-        dtype: of the products; None: that of the subject.
         steps: how many; those before the last are to be skipped by the loss scaler.
     """
-    dtype = dtype or subject.dtype
     examples = examples_of(subject)
     settings = replace(
         subject.config.train,
@@ -138,17 +122,22 @@ def take_step(
         trainer = MedqaTrainer(
             model=model,
             args=make_training_arguments(
-                settings, seed=subject.config.seed, output_dir=Path(folder), device=subject.device, compute_dtype=dtype
+                settings,
+                seed=subject.config.seed,
+                output_dir=Path(folder),
+                device=subject.device,
+                compute_dtype=subject.dtype,
             ),
             examples=examples,
             validation=[],
             max_tokens_per_forward=_FORWARD_TOKENS,
-            compute_dtype=dtype,
+            compute_dtype=subject.dtype,
             callbacks=[_NoCheckpoint()],
         )
         trainer.train()
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-    return Step(losses[-1], before - in_a_row([parameter for _, parameter in trained(model)]))
+    update = before - in_a_row([parameter for _, parameter in trained(model)])
+    return Numbers(torch.tensor(losses[-1:], dtype=torch.float64), update)
 
 
 def step_is_that_of_the_cpu(subject: Subject) -> Measured:
@@ -160,9 +149,9 @@ def step_is_that_of_the_cpu(subject: Subject) -> Measured:
     )
 
 
-def _expected_step(subject: Subject, model: Any) -> Step:
+def _expected_step(subject: Subject, model: Any) -> Numbers:
     numbers = plain_numbers(plain_model(subject, model), examples_of(subject))
-    return Step(float(numbers.losses.mean()), numbers.gradients)
+    return Numbers(numbers.losses.mean(0, keepdim=True).double(), numbers.gradients)
 
 
 def recomputed_is_kept(subject: Subject) -> Measured:
@@ -190,12 +179,12 @@ def float16_is_scaled(subject: Subject) -> Measured:
 def scaled_is_plain(subject: Subject) -> Measured:
     """Compare a float16 step, whose losses are scaled up and whose gradients down, with the CPU's in float32."""
     subject = replace(subject, dtype=torch.float16)
-    expected: Step | None = None
+    expected: Numbers | None = None
     for steps in range(1, _MOST_SKIPPED + 1):  # a scale that is too large costs steps, each of which halves it
         model, _ = subject.settled(lora_dropout=0.0)
         expected = expected or _expected_step(subject, model)
-        step = take_step(subject, model, dtype=torch.float16, steps=steps)
-        if step.update.any():
+        step = take_step(subject, model, steps=steps)
+        if step.gradients.any():
             break
     assert expected is not None  # of the first round
     return Measured(expected.apart(step), bound_of(subject, torch.float16), "apart in loss and update")

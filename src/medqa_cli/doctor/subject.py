@@ -81,7 +81,7 @@ class Subject:
     def model(self, **lora: Any) -> Any:
         """Load base and adapter as a training does; the adapter has an effect. ``lora``: changes of its settings."""
         config = replace(self.config, lora=replace(self.config.lora, **lora))
-        model = setup.make_model(config, self.inputs)
+        model = setup.make_model(replace(self.inputs, config=config))
         generator = torch.Generator().manual_seed(7)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and ("lora_B" in name or "lora_embedding_B" in name):

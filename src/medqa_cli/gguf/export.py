@@ -24,7 +24,7 @@ from medqa_cli.gguf import tensors
 from medqa_cli.gguf.architecture import KnownModel, read_known_model
 from medqa_cli.gguf.tensors import PlannedTensor
 from medqa_cli.gguf.tokenizer import GgufTokenizer, read_tokenizer
-from medqa_cli.model.gguf_record import BEST_FIRST, PROMPT_FOLDER, RECORD_NAME, GgufRecord, Stamp
+from medqa_cli.model.gguf_model import BEST_FIRST, PROMPT_FOLDER, RECORD_NAME, GgufRecord, Stamp
 from medqa_cli.model.load import base_of_adapter, load_tokenizer
 from medqa_cli.model.weights import WeightFiles, adapter_file, weight_paths
 from medqa_cli.prompt.chat_template import find_chat_template

@@ -16,7 +16,7 @@ from medqa_cli.files import RunFolder
 from medqa_cli.merging.verify import LogitMetrics, computing_in, pick_examples
 from medqa_cli.model import llamacpp
 from medqa_cli.model.devices import free_memory_bytes
-from medqa_cli.model.gguf_record import GgufRecord
+from medqa_cli.model.gguf_model import GgufRecord
 from medqa_cli.model.kernels import packing
 from medqa_cli.model.llamacpp import LlamaWeights
 from medqa_cli.model.load import load_model

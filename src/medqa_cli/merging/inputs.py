@@ -19,14 +19,13 @@ from medqa_cli.model.devices import DTYPES, describe_device, dtype_name, pick_co
 from medqa_cli.model.load import base_of_adapter
 from medqa_cli.model.quantization import require_bitsandbytes
 from medqa_cli.model.resolve import ModelRef, base_folder
-from medqa_cli.model.weights import FLOAT_TYPES, WeightFiles
+from medqa_cli.model.weights import FLOAT_TYPES, TYPE_NAMES, WeightFiles
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME
 
 BaseWeights = Literal["nf4", "original", "auto"]
 
 # Raise it when the same inputs give another folder.
 _FORMAT_VERSION = 1
-_TYPE_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class MergeInputs:
         fit it, the base's own type.
         """
         if self.options["dtype"] != "auto":
-            return [_TYPE_NAMES[self.options["dtype"]]]
+            return [TYPE_NAMES[DTYPES[self.options["dtype"]]]]
         stored = {tensor.type_name for tensor in self.base.tensors.values()} & FLOAT_TYPES.keys()
         return ["F16", None] if stored == {"BF16"} and self.compute_dtype != torch.bfloat16 else [None]
 

@@ -17,7 +17,7 @@ from medqa_cli.merging.architecture import Architecture, StoredNames, build_arch
 from medqa_cli.merging.inputs import MergeInputs
 from medqa_cli.model.checks.adapter import refuse_idle, refuse_unmatched
 from medqa_cli.model.checks.loaded_weights import by, refuse_missing
-from medqa_cli.model.weights import FLOAT_TYPES, StoredTensor, WeightFiles, dtype_of
+from medqa_cli.model.weights import FLOAT_TYPES, TYPES, StoredTensor, WeightFiles
 
 _HINT = "check that the adapter was trained on this base: base_model_name_or_path in adapter_config.json"
 
@@ -99,7 +99,7 @@ class MergePlan:
     @property
     def one_type(self) -> torch.dtype | None:
         """The one type of all tensors if it is not the base's; None: the base's types."""
-        return next((dtype_of(tensor.type_name) for tensor in self.tensors if tensor.is_cast), None)
+        return next((TYPES[tensor.type_name] for tensor in self.tensors if tensor.is_cast), None)
 
     @property
     def stored_tensors(self) -> tuple[StoredTensor, ...]:
@@ -117,7 +117,7 @@ def plan_merge(inputs: MergeInputs) -> MergePlan:
         InputError: they do not fit, or the adapter changes nothing.
     """
     adapter = AdapterFile(inputs.adapter_dir)
-    architecture, model = build_architecture(inputs.base.folder, inputs.base.names)
+    architecture, model = build_architecture(inputs.base.folder, inputs.base.tensors)
     quantization, kind = None, inputs.trained.quantization
     if kind == "nf4" or kind == "fp4":
         quantization = FourBit(kind, inputs.trained.double_quantization, inputs.compute_dtype, inputs.device)
@@ -129,7 +129,7 @@ def plan_merge(inputs: MergeInputs) -> MergePlan:
                 f"{inputs.options['compute_dtype']} makes them; if it ran in another type, set model.compute_dtype to "
                 "that"
             )
-    names = stored_names(model, inputs.base.names)
+    names = stored_names(model, inputs.base.tensors)
     none_fits = not names.of_parameter and not names.rearranged
     refuse_missing(names.missing, names.unexpected, inputs.source.name, none_fits=none_fits)
     plan = make_plan(inputs.base, architecture, names, adapter, quantization)

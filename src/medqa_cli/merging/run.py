@@ -219,9 +219,8 @@ class MergedModel:
         console.note(f"by that comparison {better} weights are taken: writing that model")
         self.write(better)
         files, measured = WeightFiles.open(self.folder), MergedWeights(self.plan.into(better))
-        names = list(measured.names)
-        with console.progress("reading back", len(names)) as bar:
-            for number, name in enumerate(names):
+        with console.progress("reading back", len(measured.tensors)) as bar:
+            for number, name in enumerate(measured.tensors):
                 bar.update(number)
                 if _digest(files.raw_blocks(name)) != _digest(measured.raw_blocks(name)):
                     raise MedqaError(f"{name} was not written as it was computed: the disk or the memory is faulty")

@@ -4,33 +4,25 @@ A small machine can compare a large merged model this way, from the written file
 single questions: every forward pass reads all weights.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from medqa_cli.errors import MedqaError
 from medqa_cli.merging.architecture import stored_names, ties
+from medqa_cli.merging.weights import MergedWeights
 from medqa_cli.model.experts import separate_experts
 from medqa_cli.model.kernels.attention import own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
 from medqa_cli.model.load import load_config
+from medqa_cli.model.weights import WeightFiles
 
-
-class WeightSource(Protocol):
-    """Where weights come from: files (``WeightFiles``), or base and adapter (``MergedWeights``)."""
-
-    @property
-    def names(self) -> Iterable[str]:
-        """Names of all tensors."""
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tensor."""
-
-    def pieces(self, name: str) -> Iterator[torch.Tensor]:
-        """Yield a tensor as consecutive groups of rows."""
+# Where weights come from: files, or base and adapter.
+WeightSource = WeightFiles | MergedWeights
 
 
 class NotStreamable(MedqaError):
@@ -65,7 +57,7 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
         model = AutoModelForCausalLM.from_config(
             config, attn_implementation=own_attention(config), dtype=torch.float32, trust_remote_code=False
         )
-    separate_experts(model, source.names)
+    separate_experts(model, source.tensors)
     _connect(model, source, device)
     install_answer_losses(model)
     use_packed_attention(model)
@@ -89,7 +81,7 @@ def largest_activation(model: Any) -> float:
 
 
 def _connect(model: Any, source: WeightSource, device: torch.device) -> None:
-    names = stored_names(model, source.names).of_parameter
+    names = stored_names(model, source.tensors).of_parameter
     for parameter, other in ties(model):
         if other in names:
             names.setdefault(parameter, names[other])
@@ -119,39 +111,41 @@ def _whole(source: WeightSource, name: str) -> torch.Tensor:
     return torch.cat(list(source.pieces(name))).float()
 
 
+def _rows(source: WeightSource, name: str, device: torch.device) -> Iterator[tuple[int, int, torch.Tensor]]:
+    """Yield first number, end and values, in float32 on the device, of each group of rows."""
+    start = 0
+    for rows in source.pieces(name):
+        yield start, start + len(rows), rows.to(device, torch.float32)
+        start += len(rows)
+
+
 class _StreamedLinear(torch.nn.Module):
     def __init__(self, source: WeightSource, name: str, bias: torch.Tensor | None, device: torch.device) -> None:
         super().__init__()
-        self._source, self._name, self._device = source, name, device
-        self.out_features, self.in_features = source.shape(name)
+        self._rows = partial(_rows, source, name, device)
+        self.out_features, self.in_features = source.tensors[name].shape
         self._bias = bias.to(device) if bias is not None else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x @ weight.T + bias``: ``(..., in)`` -> ``(..., out)`` float32."""
         x = x.float()
         result = x.new_empty((*x.shape[:-1], self.out_features))
-        start = 0
-        for rows in self._source.pieces(self._name):
-            stop = start + len(rows)
-            result[..., start:stop] = F.linear(x, rows.to(self._device, torch.float32))
-            start = stop
+        for start, stop, rows in self._rows():
+            result[..., start:stop] = F.linear(x, rows)
         return result if self._bias is None else result + self._bias
 
 
 class _StreamedEmbedding(torch.nn.Module):
     def __init__(self, source: WeightSource, name: str, device: torch.device) -> None:
         super().__init__()
-        self._source, self._name, self._device = source, name, device
-        self.num_embeddings, self.embedding_dim = source.shape(name)
+        self._rows = partial(_rows, source, name, device)
+        self.num_embeddings, self.embedding_dim = source.tensors[name].shape
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Return the rows of ``input_ids``: ``(...)`` int64 -> ``(..., hidden)`` float32."""
-        result = torch.empty((*input_ids.shape, self.embedding_dim), device=self._device)
-        start = 0
-        for rows in self._source.pieces(self._name):
-            stop = start + len(rows)
+        result = torch.empty((*input_ids.shape, self.embedding_dim), device=input_ids.device)
+        for start, stop, rows in self._rows():
             wanted = (input_ids >= start) & (input_ids < stop)
             if wanted.any():
-                result[wanted] = F.embedding(input_ids[wanted] - start, rows.to(self._device, torch.float32))
-            start = stop
+                result[wanted] = F.embedding(input_ids[wanted] - start, rows)
         return result

@@ -8,7 +8,7 @@ fraction of the memory (a test compares the bytes with those of a loaded model).
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
@@ -18,7 +18,7 @@ import torch
 from medqa_cli.errors import MedqaError
 from medqa_cli.merging.plan import FourBit, MergePlan, TensorPlan
 from medqa_cli.model.quantization import CONSTANTS_PER_BLOCK, WEIGHTS_PER_BLOCK
-from medqa_cli.model.weights import as_bytes, dtype_of, row_ranges, rows_in_a_piece
+from medqa_cli.model.weights import TYPES, as_bytes, row_ranges, rows_in_a_piece
 
 T = TypeVar("T")
 
@@ -55,22 +55,13 @@ class SmallChanges:
 
 
 class MergedWeights:
-    """All tensors of a merged model, by name."""
+    """All tensors of a merged model, by name, in the order in which they are written."""
 
     def __init__(self, plan: MergePlan) -> None:
         self.tensors = {tensor.name: tensor for tensor in plan.tensors}
         self.small_changes = SmallChanges()
         self._plan = plan
         self._current: _TensorMerge | None = None
-
-    @property
-    def names(self) -> Iterable[str]:
-        """Names of all tensors, in the order in which they are written."""
-        return self.tensors.keys()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tensor."""
-        return self.tensors[name].shape
 
     def pieces(self, name: str) -> Iterator[torch.Tensor]:
         """Yield a tensor as consecutive groups of rows, in its stored type, on the CPU."""
@@ -98,7 +89,7 @@ class _TensorMerge:
 
     def __init__(self, plan: MergePlan, tensor: TensorPlan, small_changes: SmallChanges) -> None:
         self.tensor, self._base, self._small_changes = tensor, plan.base, small_changes
-        self._dtype = dtype_of(tensor.type_name)
+        self._dtype = TYPES[tensor.type_name]
         shape, adapter = tensor.shape, plan.adapter
         is_one_piece = len(shape) < 2 or tensor.conv1d
         self.row_ranges = [(0, shape[0] if shape else 1)] if is_one_piece else row_ranges(shape)

@@ -1,21 +1,26 @@
-"""Which GGUF file llama.cpp answers from, if it does; and that model with its prompt contract, without torch."""
+"""Which GGUF file llama.cpp answers from, if it does; and that model with its prompt contract, without torch.
+
+``gguf.json`` tells which files ``medqa merge --gguf`` wrote, with their hashes, and of which adapter and model.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from medqa_cli.config.schema import Config, PromptConfig
 from medqa_cli.errors import InputError, first_line
-from medqa_cli.files import RunFolder, atomic_dir
+from medqa_cli.files import RunFolder, atomic_dir, read_json, sha256_of_file, write_json
 from medqa_cli.model import llamacpp
 from medqa_cli.model.checks.gguf_header import GGML_TYPES, read_header
-from medqa_cli.model.gguf_record import BEST_FIRST, PROMPT_FOLDER, GgufRecord
 from medqa_cli.model.llamacpp import LlamaWeights
 from medqa_cli.model.resolve import ModelRef, cache_dir, gguf_file, gguf_tokenizer_folder
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract, make_contract
@@ -23,7 +28,90 @@ from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.fast_tokenizer import TOKENIZER_FILE_NAME, FastTokenizer
 
 OF_RUN = "gguf"  # the choice of a run's own file, which llama.cpp answers whatever generate.engine says
+RECORD_NAME = "gguf.json"
+# Beside the files, Transformers would take this tokenizer for theirs.
+PROMPT_FOLDER = "prompt"
+_RECORD_VERSION = 1
+# q8_0 answers as f16 does (docs/gguf.md) at half the size.
+BEST_FIRST = ("q8_0", "f16", "q4_0")
+COST_FIGURES = ("top1_agreement", "mean_kl", "answer_nll", "adapter_nll")
 _CONTRACT_VERSION = 1  # raise it when contracts are made in another way
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A file as it was; where its time differs, its hash tells. No hash: only the time does."""
+
+    name: str
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path, *, hashed: bool = True) -> Stamp:
+        """Return that of a file."""
+        stat = path.stat()
+        return cls(path.name, stat.st_size, stat.st_mtime_ns, sha256_of_file(path) if hashed else "")
+
+    def fits(self, path: Path) -> bool:
+        """Tell whether a file is that one."""
+        try:
+            stat = path.stat()
+            same = (stat.st_size, stat.st_mtime_ns) == (self.bytes, self.mtime_ns)
+            return same or (stat.st_size == self.bytes and sha256_of_file(path) == self.sha256)
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
+class GgufRecord:
+    """What was written.
+
+    ``files`` by type; ``base``: the name of the adapter's base; ``adapter``: its weights; ``merged``: the weight files
+    of the model that was written as GGUF; ``agreement``: how often it and base + adapter take the same token
+    (``merge.json``), if that was measured; ``costs``: by type, how far the file's logits are from those of base +
+    adapter (``top1_agreement``, ``mean_kl``, ``answer_nll``, ``adapter_nll``), empty where that was not measured.
+    """
+
+    files: Mapping[str, Stamp]
+    base: str
+    adapter: Stamp
+    merged: tuple[Stamp, ...]
+    agreement: float | None = None
+    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write ``gguf.json``."""
+        write_json(folder / RECORD_NAME, {"format_version": _RECORD_VERSION, **asdict(self)})
+
+    @classmethod
+    def load(cls, folder: Path) -> GgufRecord | None:
+        """Read ``gguf.json``; None: there is none that can be used."""
+        try:
+            found = read_json(folder / RECORD_NAME)
+            if found["format_version"] != _RECORD_VERSION:
+                return None
+            files = {kind: _stamp(found["files"][kind]) for kind in BEST_FIRST if kind in found["files"]}
+            merged, agreement, base = tuple(map(_stamp, found["merged"])), found["agreement"], found["base"]
+            if not isinstance(base, str) or not isinstance(agreement, float | int | None):
+                return None
+            costs = found.get("costs", {})
+            figures = [value for cost in costs.values() for value in (cost[name] for name in COST_FIGURES)]
+            if not all(isinstance(value, float | int) for value in figures):
+                return None
+            return cls(files, base, _stamp(found["adapter"]), merged, agreement, costs)
+        except (InputError, ValueError, LookupError, TypeError, AttributeError):
+            return None
+
+
+def _stamp(values: Mapping[str, Any]) -> Stamp:
+    stamp = Stamp(**values)
+    texts, numbers = (stamp.name, stamp.sha256), (stamp.bytes, stamp.mtime_ns)
+    if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
+        raise TypeError("a stamp has values of other types")
+    if Path(stamp.name).name != stamp.name:
+        raise ValueError("a stamp names a file of another folder")
+    return stamp
 
 
 @dataclass
@@ -49,7 +137,7 @@ class LlamaModel:
 class _Found:
     file: Path
     source: ModelRef
-    tokenizer_folder: Path | None  # None: made of the file
+    tokenizer_folder: Path | None = None  # None: made of the file
     agreement: float | None = None
     cost: Mapping[str, float] = field(default_factory=dict)
 
@@ -116,7 +204,7 @@ def _allowed(config: Config, choice: str) -> _Found | None:
         return _of_run(config.run, choice)
     name = config.model.name_or_path if choice == "base" else choice
     path = gguf_file(name, named_by="model.name_or_path" if choice == "base" else "--model")
-    return None if path is None else _Found(path, ModelRef(str(name), str(path), "gguf"), None)
+    return None if path is None else _Found(path, ModelRef(str(name), str(path), "gguf"))
 
 
 def _of_run(run: RunFolder, choice: str) -> _Found | None:

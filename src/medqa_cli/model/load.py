@@ -234,7 +234,7 @@ def _with_weights(
     # Watching imports bitsandbytes, which takes a second and is not needed for whole weights.
     is_plain = config.quantization == "none"
     watching = nullcontext(LoadedWeights()) if is_plain else watching_quantization()
-    separating = nullcontext() if is_plain else loading_separate_experts(WeightFiles.open(folder).names)
+    separating = nullcontext() if is_plain else loading_separate_experts(WeightFiles.open(folder).tensors)
     with (
         console.status(f"loading {source.name} ..."),
         loading("model", source.location),

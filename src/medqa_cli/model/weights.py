@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
 from math import gcd, prod
@@ -35,7 +35,7 @@ _MOST_INDEX_BYTES = 128 << 20
 
 # Names of the safetensors format for types that a weight may be computed in, and those that are only copied.
 FLOAT_TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_TYPES = {
+TYPES = {
     **FLOAT_TYPES,
     "F64": torch.float64,
     "I64": torch.int64,
@@ -46,17 +46,12 @@ _TYPES = {
     "BOOL": torch.bool,
 }
 _SAFETENSORS_VERSION = "take the safetensors version of the model"
-_TYPE_NAMES = {dtype: name for name, dtype in _TYPES.items()}
+TYPE_NAMES = {dtype: name for name, dtype in TYPES.items()}
 _BLOCK_BYTES = 4 << 20
 # Values in one piece of a matrix: few enough for the cache of a core, enough that the work outweighs the calls.
 _PIECE_VALUES = 1 << 19
 # Pieces end where a block of 4-bit quantization ends, whatever the number of columns (``merging.weights``).
 _PIECE_ALIGNMENT = 64
-
-
-def dtype_of(type_name: str) -> torch.dtype:
-    """Return the type that the safetensors format calls so."""
-    return _TYPES[type_name]
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ class StoredTensor:
     @property
     def dtype(self) -> torch.dtype:
         """The type of its values."""
-        return dtype_of(self.type_name)
+        return TYPES[self.type_name]
 
     @property
     def num_bytes(self) -> int:
@@ -185,7 +180,7 @@ def tensors_of_file(path: Path) -> list[StoredTensor]:
     if path.suffix == ".safetensors":
         return safetensors_tensors(path)
     tensors = [
-        StoredTensor(name, path, _TYPE_NAMES.get(value.dtype, str(value.dtype)), tuple(value.shape), -1)
+        StoredTensor(name, path, TYPE_NAMES.get(value.dtype, str(value.dtype)), tuple(value.shape), -1)
         for name, value in pytorch_tensors(path).items()
     ]
     _check_types(path, tensors)
@@ -221,7 +216,7 @@ def pytorch_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _check_types(path: Path, tensors: list[StoredTensor]) -> None:
-    odd = [tensor for tensor in tensors if tensor.type_name not in _TYPES]
+    odd = [tensor for tensor in tensors if tensor.type_name not in TYPES]
     if odd:
         raise InputError(
             f"{path}: {odd[0].name} is stored as {odd[0].type_name}, which medqa merge does not read",
@@ -260,11 +255,6 @@ class WeightFiles:
         return cls(folder, tensors)
 
     @property
-    def names(self) -> Iterable[str]:
-        """Names of all tensors, in the order of the files."""
-        return self.tensors.keys()
-
-    @property
     def paths(self) -> list[Path]:
         """The files, in order."""
         return list(dict.fromkeys(tensor.path for tensor in self.tensors.values()))
@@ -282,17 +272,11 @@ class WeightFiles:
     def whole(self, name: str) -> torch.Tensor:
         """Return a whole tensor in the stored type, on the CPU; for small ones."""
         tensor = self.tensors[name]
-        if not tensor.shape:
-            if tensor.offset < 0:
-                return self._mapped_tensor(tensor).clone()
-            raw = torch.empty(tensor.num_bytes, dtype=torch.uint8)
-            self._read_into(_buffer(raw), tensor.path, tensor.offset)
-            return raw.view(tensor.dtype).view(())
-        return self.rows(name, 0, tensor.shape[0])
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tensor."""
-        return self.tensors[name].shape
+        if tensor.offset < 0:
+            return self._mapped_tensor(tensor)
+        raw = torch.empty(tensor.num_bytes, dtype=torch.uint8)
+        self._read_into(_buffer(raw), tensor.path, tensor.offset)
+        return raw.view(tensor.dtype).view(tensor.shape)
 
     def pieces(self, name: str) -> Iterator[torch.Tensor]:
         """Yield a tensor as consecutive groups of rows, in the stored type, on the CPU."""

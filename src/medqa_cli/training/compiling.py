@@ -5,7 +5,6 @@ from typing import Any
 import torch
 
 from medqa_cli import console, distributed
-from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.model.kernels.compiled_layers import has_cpp_compiler
 from medqa_cli.model.kernels.verify import Way, compile_if_right
@@ -18,13 +17,10 @@ from medqa_cli.training.setup import TrainingInputs
 _ENOUGH_WORK = 5e13
 
 
-def settle_compiling(
-    config: Config, model: Any, inputs: TrainingInputs, way: Way, *, recomputes: bool, before: bool | None
-) -> bool:
+def settle_compiling(model: Any, inputs: TrainingInputs, way: Way, *, recomputes: bool, before: bool | None) -> bool:
     """Let a model that is settled for training compile its layers, where the config wants that; return whether it does.
 
     Args:
-        config: of the training.
         model: in the way that ``settle_way`` found.
         inputs: data, device and type.
         way: that way.
@@ -34,9 +30,10 @@ def settle_compiling(
     Raises:
         InputError: it is ``true``, and they cannot be compiled.
     """
-    wanted, pays = config.train.compile, before
+    config = inputs.config.train
+    wanted, pays = config.compile, before
     if wanted == "auto" and pays is None:
-        work = num_parameters(model) * num_tokens_of_training(config.train, inputs.data.examples)
+        work = num_parameters(model) * num_tokens_of_training(config, inputs.data.examples)
         pays = work >= _ENOUGH_WORK * torch.get_num_threads()
     if wanted is False or (wanted == "auto" and not pays):
         return False

@@ -12,7 +12,6 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +33,11 @@ from medqa_cli.training import checkpoints, outcome
 from medqa_cli.training.resume import prepare_run_folder
 
 _KEYS = ("prompt", "chosen", "rejected")
+# Token ids of a pair, as TRL names them: the prompt, and both answers with their end token.
+_ID_KEYS = ("prompt_ids", "chosen_ids", "rejected_ids")
+PreferencePair = dict[str, list[int]]
 _EXPORT = "write them with: medqa review export --format dpo review-*.json"
 _LONGEST_LINE = 1 << 25  # characters
-
-
-@dataclass(frozen=True)
-class PreferencePair:
-    """Token ids of one pair: the prompt, and both answers with their end token."""
-
-    prompt_ids: list[int]
-    chosen_ids: list[int]
-    rejected_ids: list[int]
 
 
 def require_trl() -> None:
@@ -215,7 +208,8 @@ def encode_pairs(
     for good, bad in zip(chosen, rejected, strict=True):
         if good.num_answer_tokens and bad.num_answer_tokens:
             size = len(good.input_ids) - good.num_answer_tokens
-            pairs.append(PreferencePair(good.input_ids[:size], good.input_ids[size:], bad.input_ids[size:]))
+            ids = (good.input_ids[:size], good.input_ids[size:], bad.input_ids[size:])
+            pairs.append(dict(zip(_ID_KEYS, ids, strict=True)))
     return pairs, len(rows) - len(pairs)
 
 
@@ -268,14 +262,13 @@ def _train(
             callbacks=[log],
         )
         trainer.remove_callback(PrinterCallback)  # it prints to stdout
-        keys = ("prompt_ids", "chosen_ids", "rejected_ids")
-        if not set(keys) <= set(trainer.train_dataset.column_names):
+        if not set(_ID_KEYS) <= set(trainer.train_dataset.column_names):
             raise MedqaError(
                 f"this version of TRL keeps tokens in {', '.join(trainer.train_dataset.column_names)}; expected "
-                f"{', '.join(keys)}",
+                f"{', '.join(_ID_KEYS)}",
                 "install the version of constraints.txt: pip install trl==1.16.0",
             )
-        trainer.train_dataset = Dataset.from_list([{key: getattr(pair, key) for key in keys} for pair in pairs])
+        trainer.train_dataset = Dataset.from_list(list(pairs))
         # TRL rounded the trained matrices to bfloat16 on a 4-bit base; its copy "ref" has them unrounded.
         for name, parameter in loaded.model.named_parameters():
             if parameter.requires_grad:
@@ -343,7 +336,7 @@ def _summary(
         "global_step": last["step"],
         "adapter_step": last["step"],
         "num_pairs": len(pairs),
-        "num_pair_tokens": sum(2 * len(p.prompt_ids) + len(p.chosen_ids) + len(p.rejected_ids) for p in pairs),
+        "num_pair_tokens": sum(len(ids) for p in pairs for ids in (*p.values(), p["prompt_ids"])),
         "train_loss": [first["loss"], last["loss"]],
         # Share of pairs whose better answer gained more than the worse one, and by how much (TRL's "rewards").
         "pairs_in_order": [first["rewards_accuracies"], last["rewards_accuracies"]],

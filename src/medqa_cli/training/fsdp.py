@@ -128,12 +128,7 @@ def whole_optimizer_state(model: torch.nn.Module, optimizer: Any) -> dict[str, A
     if not distributed.is_main():
         return {}
     numbers = {name: number for number, name in enumerate(_names_of_parameters(model, optimizer))}
-    return {
-        "state": {numbers[name]: state for name, state in gathered["state"].items()},
-        "param_groups": [
-            {**group, "params": [numbers[name] for name in group["params"]]} for group in gathered["param_groups"]
-        ],
-    }
+    return _renamed(gathered, numbers)
 
 
 def divide_optimizer_state(model: torch.nn.Module, optimizer: Any, path: Path) -> None:
@@ -141,15 +136,15 @@ def divide_optimizer_state(model: torch.nn.Module, optimizer: Any, path: Path) -
     state: dict[str, Any] = {}
     if distributed.is_main():
         whole = torch.load(path, map_location="cpu", weights_only=True)
-        names = _names_of_parameters(model, optimizer)
-        state = {
-            "state": {names[number]: values for number, values in whole["state"].items()},
-            "param_groups": [
-                {**group, "params": [names[number] for number in group["params"]]} for group in whole["param_groups"]
-            ],
-        }
+        state = _renamed(whole, dict(enumerate(_names_of_parameters(model, optimizer))))
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
     set_optimizer_state_dict(model, optimizer, state, options=options)
+
+
+def _renamed(state: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
+    """Return an optimizer's state with other names, or numbers, of its parameters."""
+    groups = [{**group, "params": [names[name] for name in group["params"]]} for group in state["param_groups"]]
+    return {"state": {names[name]: values for name, values in state["state"].items()}, "param_groups": groups}
 
 
 def _names_of_parameters(model: torch.nn.Module, optimizer: Any) -> list[str]:

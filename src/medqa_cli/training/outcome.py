@@ -10,7 +10,6 @@ from statistics import fmean
 from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from medqa_cli import console
@@ -302,7 +301,7 @@ def save_adapter(
             save_file(plain, temporary / _WEIGHTS_NAME, metadata={"format": "pt"})
             plain_config = plain_lora_config(read_json(temporary / ADAPTER_CONFIG_NAME))
             write_json(temporary / ADAPTER_CONFIG_NAME, plain_config)
-        _check_weights(temporary / _WEIGHTS_NAME)
+        _check_weights(load_file(temporary / _WEIGHTS_NAME))
         # Its template is how other tools ask; nobody in this process needs to see it.
         own_tokenizer = copy.deepcopy(tokenizer)
         install_chat_template(own_tokenizer, contract)
@@ -315,19 +314,13 @@ def save_adapter(
         checkpoints.sync_folder(temporary)
 
 
-def _check_weights(path: Path) -> None:
-    has_effect = False
-    with safe_open(path, "pt") as file:
-        for name in file.keys():  # noqa: SIM118 -- safe_open's handle is no mapping
-            tensor = file.get_tensor(name)
-            if not bool(tensor.isfinite().all()):
-                raise MedqaError(
-                    "the adapter holds values that are not finite: the last step diverged; no adapter was saved",
-                    "lower train.learning_rate, then start over with: medqa train --restart",
-                )
-            if is_b_matrix(name):
-                has_effect = has_effect or bool(tensor.count_nonzero())
-    if not has_effect:
+def _check_weights(weights: dict[str, torch.Tensor]) -> None:
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise MedqaError(
+            "the adapter holds values that are not finite: the last step diverged; no adapter was saved",
+            "lower train.learning_rate, then start over with: medqa train --restart",
+        )
+    if not any(bool(tensor.count_nonzero()) for name, tensor in weights.items() if is_b_matrix(name)):
         raise MedqaError(
             "the adapter has no effect: all its B matrices are still zero, so it answers exactly like the base model",
             "check train.learning_rate and train.max_steps (no adapter was saved), then: medqa train --restart",

@@ -88,7 +88,7 @@ def plan(config: Config, *, gpu_memory_gb: float | None, probe: bool) -> dict[st
         "train_tokens": train_tokens,
         **_memory(estimate, target),
         "advice": [] if fits(estimate, target) else advise(estimator, config, estimate),
-        "probe": _probe(config, inputs, estimate, train_tokens) if probe else None,
+        "probe": _probe(inputs, estimate, train_tokens) if probe else None,
     }
 
 
@@ -148,24 +148,23 @@ def _with(config: Config, change: dict[str, Any]) -> Config:
     return config
 
 
-def _probe(config: Config, inputs: setup.TrainingInputs, estimate: MemoryEstimate, train_tokens: int) -> dict[str, Any]:
+def _probe(inputs: setup.TrainingInputs, estimate: MemoryEstimate, train_tokens: int) -> dict[str, Any]:
     """Load the weights and take two steps in a folder that is deleted; return speed, time and the measured peak."""
     started = time.perf_counter()
-    model = setup.make_model(config, inputs)
+    model = setup.make_model(inputs)
     setup.settle_way_for_training(model, inputs)
     load_seconds = time.perf_counter() - started
     quiet = replace(
-        config.train,
+        inputs.config.train,
         max_steps=PROBE_STEPS,
         save_steps=PROBE_STEPS + 1,
         logging_steps=1,
         eval_steps=None,
         report_to="none",
     )
-    config = replace(config, train=quiet)
-    inputs = replace(inputs, validation=EncodedSplit([], 0, 0))
+    inputs = replace(inputs, config=replace(inputs.config, train=quiet), validation=EncodedSplit([], 0, 0))
     with tempfile.TemporaryDirectory(prefix="medqa-plan-") as folder:
-        outcome = run_loop(config, RunFolder(Path(folder)), model, inputs, estimate, None)
+        outcome = run_loop(RunFolder(Path(folder)), model, inputs, estimate, None)
     if not outcome.tokens_per_second:
         console.warn("the two steps were too few to tell the speed")
     speed = outcome.tokens_per_second

@@ -71,7 +71,7 @@ def train(
     estimate = estimate_here(config, inputs.hf_config, inputs.data.examples, dtype, device)
     console.doing("making the adapter ...")
     was_compiled = recorded_environment(run).get("compiled_layers", False) if checkpoint is not None else None
-    model, environment = _settled_model(config, inputs, estimate, trained_with, was_compiled)
+    model, environment = _settled_model(inputs, estimate, trained_with, was_compiled)
     console.doing("training ...")
     with contextlib.ExitStack() as locks:
 
@@ -87,10 +87,10 @@ def train(
 
         written_by_main(run, begin)
         with full_disk_is_an_error(run.path):
-            result = run_loop(config, run, model, inputs, estimate, checkpoint)
+            result = run_loop(run, model, inputs, estimate, checkpoint)
         console.doing("saving the adapter ...")
-        summary = _summarize(config, run, result, inputs, estimate, time.perf_counter() - started)
-        return _save(config, run, model, inputs, result, summary, environment)
+        summary = _summarize(run, result, inputs, estimate, time.perf_counter() - started)
+        return _save(run, model, inputs, result, summary, environment)
 
 
 def _check_settings(config: Config, resolved_config: str) -> tuple[torch.device, torch.dtype, dict[str, Any]]:
@@ -112,7 +112,6 @@ def _check_settings(config: Config, resolved_config: str) -> tuple[torch.device,
 
 
 def _settled_model(
-    config: Config,
     inputs: setup.TrainingInputs,
     estimate: MemoryEstimate | None,
     trained_with: dict[str, Any],
@@ -120,11 +119,11 @@ def _settled_model(
 ) -> tuple[Any, dict[str, Any]]:
     """Return the model with its adapter, in the fastest way that is right, and the content of ``environment.json``."""
     with distributed.raise_on_all_ranks():
-        model = setup.make_model(config, inputs)
-        setup.describe_run(config, model, inputs)
+        model = setup.make_model(inputs)
+        setup.describe_run(model, inputs)
     way = setup.settle_way_for_training(model, inputs)
-    recomputes = _forward_limits(config, inputs, estimate).recomputed
-    is_compiled = settle_compiling(config, model, inputs, way, recomputes=recomputes, before=was_compiled)
+    recomputes = _forward_limits(inputs, estimate).recomputed
+    is_compiled = settle_compiling(model, inputs, way, recomputes=recomputes, before=was_compiled)
     return model, {
         **describe_environment(),
         "device": devices.describe_device(inputs.device),
@@ -138,36 +137,31 @@ def _settled_model(
 
 
 def run_loop(
-    config: Config,
-    run: RunFolder,
-    model: Any,
-    inputs: setup.TrainingInputs,
-    estimate: MemoryEstimate | None,
-    checkpoint: Path | None,
+    run: RunFolder, model: Any, inputs: setup.TrainingInputs, estimate: MemoryEstimate | None, checkpoint: Path | None
 ) -> outcome.Outcome:
     """Run the training loop. Writes everything except the adapter to the run folder.
 
     Args:
-        config: of the training run.
         run: its folder.
         model: of ``make_model``.
-        inputs: data and device.
+        inputs: config, data and device.
         estimate: of the memory; decides on the size of a forward pass.
         checkpoint: where to go on from.
     """
+    config, examples = inputs.config, inputs.data.examples
     validation = evenly_spaced(inputs.validation.examples, MAX_VALIDATION_EXAMPLES)
-    limits = _forward_limits(config, inputs, estimate)
-    args = _arguments(config, run, inputs, limits, len(validation), is_resumed=checkpoint is not None)
+    limits = _forward_limits(inputs, estimate)
+    args = _arguments(run, inputs, limits, len(validation), is_resumed=checkpoint is not None)
     divergence = DivergenceDetector()
     log = distributed.from_main(lambda: read_log(run.train_log_path))
     early_stopping = callbacks.EarlyStopping(log, config.train.early_stopping_patience)
-    with console.run_display("training", num_steps(config.train, len(inputs.data.examples))) as display:
+    with console.run_display("training", num_steps(config.train, len(examples))) as display:
         peak_memory = partial(devices.peak_memory_bytes, inputs.device)
         monitor = callbacks.TrainingMonitor(run.train_log_path, display, divergence, peak_memory)
         trainer = MedqaTrainer(
             model=model,
             args=args,
-            examples=inputs.data.examples,
+            examples=examples,
             validation=validation,
             max_tokens_per_forward=limits.max_tokens,
             compute_dtype=inputs.dtype,
@@ -186,21 +180,16 @@ def run_loop(
     return result
 
 
-def _forward_limits(config: Config, inputs: setup.TrainingInputs, estimate: MemoryEstimate | None) -> ForwardLimits:
+def _forward_limits(inputs: setup.TrainingInputs, estimate: MemoryEstimate | None) -> ForwardLimits:
     if estimate is not None:
         return estimate.limits
-    return forward_limits(config.model, config.train, inputs.device, inputs.dtype)
+    return forward_limits(inputs.config.model, inputs.config.train, inputs.device, inputs.dtype)
 
 
 def _arguments(
-    config: Config,
-    run: RunFolder,
-    inputs: setup.TrainingInputs,
-    limits: ForwardLimits,
-    num_validation: int,
-    *,
-    is_resumed: bool,
+    run: RunFolder, inputs: setup.TrainingInputs, limits: ForwardLimits, num_validation: int, *, is_resumed: bool
 ) -> TrainingArguments:
+    config = inputs.config
     with distributed.raise_on_all_ranks():
         args = arguments.make_training_arguments(
             replace(config.train, gradient_checkpointing=limits.recomputed),
@@ -278,7 +267,6 @@ def _run_to_the_end(
 
 
 def _summarize(
-    config: Config,
     run: RunFolder,
     result: outcome.Outcome,
     inputs: setup.TrainingInputs,
@@ -304,7 +292,7 @@ def _summarize(
     }
 
     def raise_if_incomplete() -> None:
-        error = outcome.error_of(result, run, Path(config.data.dir))
+        error = outcome.error_of(result, run, Path(inputs.config.data.dir))
         if error is not None:
             # On a full disk it may not find room either; the message says what matters.
             with contextlib.suppress(OSError, InputError):
@@ -316,7 +304,6 @@ def _summarize(
 
 
 def _save(
-    config: Config,
     run: RunFolder,
     model: Any,
     inputs: setup.TrainingInputs,
@@ -333,14 +320,14 @@ def _save(
     def write() -> None:
         write_json(run.train_json_path, summary)
         card = adapter_card(
-            config,
+            inputs.config,
             base_name=inputs.source.name,
             base_kind=inputs.source.kind,
             base_revision=inputs.source.revision,
             contract=inputs.contract,
             compute_dtype=devices.dtype_name(inputs.dtype),
             summary=complete,
-            data=report_of(Path(config.data.dir)),  # None if damaged: no reason to give up a trained adapter
+            data=report_of(Path(inputs.config.data.dir)),  # None if damaged: no reason to give up a trained adapter
             environment=environment,
         )
         outcome.save_adapter(

@@ -41,8 +41,9 @@ _LEAST_SHARE_OF_ROWS = 0.1
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What the config's names stand for here. ``dtype``: of the matrix products; ``hf_config``: that of the base."""
+    """What a config's names stand for here. ``dtype``: of the matrix products; ``hf_config``: that of the base."""
 
+    config: Config
     device: torch.device
     dtype: torch.dtype
     source: ModelRef
@@ -89,7 +90,7 @@ def prepare(config: Config, device: torch.device, dtype: torch.dtype) -> Trainin
         data = encode_rows(train_rows, encoder, max_length)
         validation = encode_rows(validation_rows, encoder, max_length)
         _tell_what_does_not_fit(data, max_length, earlier_tokens, contract.text.sources)
-    return TrainingInputs(device, dtype, source, hf_config, tokenizer, contract, data, validation)
+    return TrainingInputs(config, device, dtype, source, hf_config, tokenizer, contract, data, validation)
 
 
 def _tell_what_does_not_fit(data: EncodedSplit, max_length: int, earlier_tokens: int, num_sources: int) -> None:
@@ -161,11 +162,11 @@ def check_same_on_all_ranks(resolved_config: str, trained_with: dict[str, Any], 
             )
 
 
-def make_model(config: Config, inputs: TrainingInputs) -> Any:
+def make_model(inputs: TrainingInputs) -> Any:
     """Load the base and put a fresh adapter on it, as it is trained."""
+    config, source = inputs.config, inputs.source
     # Seeded before the adapter is made: its A matrices are random.
     transformers.set_seed(config.seed)
-    source = inputs.source
     base = load_base(source, config.model, inputs.device, inputs.dtype, packed=True, sharded=distributed.is_sharded())
     if not distributed.is_sharded():
         use_liger_kernels(base, inputs.device)
@@ -192,8 +193,9 @@ def settle_way_for_training(model: Any, inputs: TrainingInputs) -> Way:
     return settle_way(model, inputs.source.name, inputs.dtype, trains=True, fuses=not distributed.is_sharded())
 
 
-def describe_run(config: Config, model: Any, inputs: TrainingInputs) -> None:
+def describe_run(model: Any, inputs: TrainingInputs) -> None:
     """Say what is trained in which types on what, and which settings are unusual or have no effect here."""
+    config = inputs.config
     trainable, total = model.get_nb_trainable_parameters()
     console.note(
         f"{config.model.name_or_path}: {config.model.quantization} base, {dtype_name(inputs.dtype)} products, "
@@ -211,18 +213,13 @@ def describe_run(config: Config, model: Any, inputs: TrainingInputs) -> None:
 
 def tell_unusual_settings(config: Config, num_parameters: int, num_examples: int) -> None:
     """Note the settings that are far from what people train adapters with; what lies there has ruined models."""
-    for unusual in unusual_settings(
-        config.lora,
-        config.train,
-        num_parameters=num_parameters,
-        num_examples=num_examples,
-        num_steps=num_steps(config.train, num_examples),
-    ):
+    steps = num_steps(config.train, num_examples)
+    for unusual in unusual_settings(config.lora, config.train, num_parameters, num_examples, steps):
         console.note(f"unusual: {unusual}")
 
 
 def unusual_settings(
-    lora: LoraConfig, train: TrainConfig, *, num_parameters: int, num_examples: int, num_steps: int
+    lora: LoraConfig, train: TrainConfig, num_parameters: int, num_examples: int, num_steps: int
 ) -> list[str]:
     """Return what is unusual, each in a sentence with the usual range.
 

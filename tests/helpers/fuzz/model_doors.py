@@ -170,7 +170,7 @@ def open_weights(folder: Path) -> None:
         load(folder)
     with collected(errors):
         files = WeightFiles.open(folder)
-        for name in files.names:
+        for name in files.tensors:
             for _ in files.pieces(name):
                 pass
         files.close()

@@ -62,11 +62,11 @@ def test_bytes_equal_those_of_a_loaded_model(
     files = WeightFiles.open(folders[stored])
     for name, layer in layers.items():
         own = quantized(files, f"{name}.weight", FourBit(kind, double, computed, CPU), rows=8)
-        check_equal(own, layer, num_pieces=files.shape(f"{name}.weight")[0] // 8, computed=computed)
+        check_equal(own, layer, num_pieces=files.tensors[f"{name}.weight"].shape[0] // 8, computed=computed)
 
 
 def quantized(files: WeightFiles, name: str, how: FourBit, rows: int) -> QuantizedWeight:
-    shape = files.shape(name)
+    shape = files.tensors[name].shape
     return QuantizedWeight(lambda start, stop: files.rows(name, start, stop), (shape[0], shape[1]), how, rows)
 
 
@@ -102,7 +102,7 @@ def test_layers_that_are_stored_the_other_way_round(tmp_path: Path) -> None:
     assert set(layers) == architecture.four_bit
     name = "transformer.h.0.attn.c_attn"
     files = WeightFiles.open(tmp_path)
-    shape = files.shape(f"{name}.weight")
+    shape = files.tensors[f"{name}.weight"].shape
     own = QuantizedWeight(
         lambda start, stop: files.whole(f"{name}.weight").T[start:stop],
         (shape[1], shape[0]),

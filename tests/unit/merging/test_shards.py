@@ -68,7 +68,7 @@ def test_reading_in_pieces_gives_the_tensor(tmp_path: Path) -> None:
     files = WeightFiles.open(tmp_path)
     assert len(list(files.pieces("brain"))) > 1
     for name, tensor in tensors.items():
-        assert files.shape(name) == tuple(tensor.shape)
+        assert files.tensors[name].shape == tuple(tensor.shape)
         raw = b"".join(bytes(block) for block in files.raw_blocks(name))
         assert raw == bytes(as_bytes(tensor)), name
         if tensor.numel():

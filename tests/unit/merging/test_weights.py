@@ -79,7 +79,7 @@ def peft_merge(base_dir: Path, adapter_dir: Path, dtype: torch.dtype) -> dict[st
 def plan_of(base_dir: Path, adapter_dir: Path) -> tuple[MergePlan, MergedWeights]:
     base, adapter = WeightFiles.open(base_dir), AdapterFile(adapter_dir)
     architecture, model = build_architecture(base_dir)
-    plan = make_plan(base, architecture, stored_names(model, base.names), adapter, None)
+    plan = make_plan(base, architecture, stored_names(model, base.tensors), adapter, None)
     return plan, MergedWeights(plan)
 
 
@@ -260,7 +260,7 @@ def test_checkpoints_of_the_inner_model_have_shorter_names(tmp_path: Path) -> No
     base_dir = save_base(GPT2LMHeadModel(config), tmp_path / "base")
     adapter_dir = save_adapter(base_dir, tmp_path / "adapter", target_modules=["c_attn"], fan_in_fan_out=True)
     files = WeightFiles.open(base_dir)
-    short = {name.removeprefix("transformer."): files.whole(name) for name in files.names}
+    short = {name.removeprefix("transformer."): files.whole(name) for name in files.tensors}
     found = our_merge(with_weights(base_dir, tmp_path / "short", short), adapter_dir)
     expected = our_merge(base_dir, adapter_dir)
     assert {f"transformer.{name}" for name in found} == set(expected)
@@ -461,7 +461,7 @@ def test_experts_that_transformers_joins_while_loading(tmp_path: Path) -> None:
     config = MixtralConfig(vocab_size=VOCABULARY, num_key_value_heads=2, num_local_experts=2, **sizes)
     base_dir = save_base(MixtralForCausalLM(config), tmp_path / "base")
     adapter_dir = save_adapter(base_dir, tmp_path / "adapter", target_modules=["q_proj"])
-    assert len(our_merge(base_dir, adapter_dir)) == len(list(WeightFiles.open(base_dir).names))
+    assert len(our_merge(base_dir, adapter_dir)) == len(list(WeightFiles.open(base_dir).tensors))
     joined = f"{MODEL}layers.0.mlp.experts.gate_up_proj"
     edit_weights(adapter_dir, lambda weights: weights.update({joined: torch.zeros(2, 64, 64)}))
     assert (

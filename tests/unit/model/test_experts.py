@@ -129,7 +129,7 @@ def whole(layer: Any) -> torch.Tensor:
 def test_merge_knows_the_experts_in_4_bits(tmp_path: Path) -> None:
     saved("qwen3_moe", tmp_path)
     base = load(tmp_path)
-    architecture, _ = build_architecture(tmp_path, WeightFiles.open(tmp_path).names)
+    architecture, _ = build_architecture(tmp_path, WeightFiles.open(tmp_path).tensors)
     names = {name for name, module in base.named_modules() if module in four_bit_layers(base)}
     assert architecture.four_bit == names
     assert "model.layers.1.mlp.experts.3.down_proj" in names
@@ -141,7 +141,7 @@ def test_files_with_joined_experts_are_loaded_as_they_are(tmp_path: Path, capsys
     save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
     base = load(tmp_path)
     assert experts_of(base) == []
-    architecture, _ = build_architecture(tmp_path, WeightFiles.open(tmp_path).names)
+    architecture, _ = build_architecture(tmp_path, WeightFiles.open(tmp_path).tensors)
     assert "model.layers.0.mlp.experts.gate_up_proj" in architecture.shapes
     assert num_unquantized(base) > 40_000
     tell_unquantized(base, HOW, torch.float32)

@@ -35,14 +35,14 @@ def settle(compile_: Any, *, tokens: int = 100, device: str = "cpu", way: Way = 
     """Settle a training of a million parameters on so many tokens."""
     example = SimpleNamespace(input_ids=range(tokens))
     inputs: Any = SimpleNamespace(
+        config=Config(train=TrainConfig(compile=compile_)),
         device=torch.device(device),
         dtype=torch.float32,
         source=SimpleNamespace(name="it"),
         data=SimpleNamespace(examples=[example]),
     )
-    config = Config(train=TrainConfig(compile=compile_))
     model = torch.nn.Linear(1000, 1000, bias=False)
-    return compiling.settle_compiling(config, model, inputs, way, **{"recomputes": False, "before": None, **more})
+    return compiling.settle_compiling(model, inputs, way, **{"recomputes": False, "before": None, **more})
 
 
 def test_auto_compiles_where_the_training_is_long_and_true_and_false_do_not_ask(tried: list[str]) -> None:

@@ -164,11 +164,11 @@ def test_pairs_are_encoded_as_training_rows(chatml_tokenizer: Any, template: str
     }
     (pair,), left_out = encode_pairs([row], encoder, 200)
     good, bad = encoder.encode_examples(["What is gout?"] * 2, ["A disease.", "No idea at all."], 200)
-    assert pair.prompt_ids + pair.chosen_ids == good.input_ids
-    assert pair.prompt_ids + pair.rejected_ids == bad.input_ids
-    assert pair.chosen_ids[-1] == pair.rejected_ids[-1] == contract.end_token_id
+    assert pair["prompt_ids"] + pair["chosen_ids"] == good.input_ids
+    assert pair["prompt_ids"] + pair["rejected_ids"] == bad.input_ids
+    assert pair["chosen_ids"][-1] == pair["rejected_ids"][-1] == contract.end_token_id
     assert left_out == 0
-    assert encode_pairs([row], encoder, len(pair.prompt_ids)) == ([], 1)
+    assert encode_pairs([row], encoder, len(pair["prompt_ids"])) == ([], 1)
     with pytest.raises(InputError, match="not one of this adapter"):
         encode_pairs([{**row, "prompt": "What is gout?"}], encoder, 200)
 

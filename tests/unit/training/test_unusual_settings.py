@@ -9,15 +9,7 @@ from medqa_cli.training.setup import unusual_settings
 
 
 def told(lora: LoraConfig | None = None, size: float = 7e9, rows: int = 1000, steps: int = 125, **train: Any) -> str:
-    return "; ".join(
-        unusual_settings(
-            lora or LoraConfig(),
-            TrainConfig(**train),
-            num_parameters=int(size),
-            num_examples=rows,
-            num_steps=steps,
-        )
-    )
+    return "; ".join(unusual_settings(lora or LoraConfig(), TrainConfig(**train), int(size), rows, steps))
 
 
 @pytest.mark.parametrize("size", [1e5, 135e6, 7e9, 70e9])

@@ -126,8 +126,8 @@ def test_a_whole_base_is_loaded_without_a_word(base: Path, capsys: pytest.Captur
 
 def test_merge_knows_which_weights_the_files_lack(base: Path) -> None:
     rewrite(base, without("model.norm", "embed_tokens"))
-    _, model = build_architecture(base, WeightFiles.open(base).names)
-    names = stored_names(model, WeightFiles.open(base).names)
+    _, model = build_architecture(base, WeightFiles.open(base).tensors)
+    names = stored_names(model, WeightFiles.open(base).tensors)
     assert names.missing == {"model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"}
 
 
