@@ -9,12 +9,12 @@ import torch.nn.functional as F
 
 from medqa_cli.config.schema import Config, Quantization
 from medqa_cli.doctor.finding import Measured, NotChecked
-from medqa_cli.doctor.reference import dense_weight, relative
+from medqa_cli.doctor.reference import relative
 from medqa_cli.doctor.steps import BOUNDS
 from medqa_cli.doctor.subject import Subject
 from medqa_cli.model import quantization
 from medqa_cli.model.kernels import attention
-from medqa_cli.model.load import load_base
+from medqa_cli.model.load import heads_of, load_base
 from medqa_cli.model.resolve import find_base
 from medqa_cli.model.weights import WeightFiles
 from medqa_cli.training.arguments import make_optimizer, make_training_arguments, optimizer_on
@@ -61,7 +61,7 @@ def weights_come_back(subject: Subject, kind: Quantization = "nf4", *, double: b
     for name, layer in base.named_modules():
         if name not in products:
             continue
-        whole = dense_weight(layer)
+        whole = quantization.dense_weight(layer)
         dense = (layer.weight.detach().float() if whole is None else whole).cpu()
         worst = max(worst, _distance(dense, stored[f"{name}.weight"], kind, double))
         x, outputs = products[name]
@@ -104,9 +104,7 @@ def attention_is_plain(subject: Subject) -> Measured:
     text = subject.inputs.hf_config.get_text_config()
     if not getattr(text, "num_attention_heads", None):
         raise NotChecked(f"the config of {text.model_type} names no attention heads")
-    heads = int(text.num_attention_heads)
-    groups = int(getattr(text, "num_key_value_heads", None) or heads)
-    head_dim = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
+    heads, groups, head_dim = heads_of(text)
     generator = torch.Generator().manual_seed(6)
     shapes = [(1, count, sum(_LENGTHS), head_dim) for count in (heads, groups, groups, heads)]
     *inputs, direction = (torch.randn(shape, generator=generator).to(subject.device, subject.dtype) for shape in shapes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from medqa_cli.doctor.subject import Subject
 from medqa_cli.model.checks.model_files import CONFIG_NAME
 from medqa_cli.model.kernels.packing import plain_losses
 from medqa_cli.model.lora import add_lora
+from medqa_cli.model.quantization import dense_weight
 from medqa_cli.model.weights import WeightFiles
 from medqa_cli.prompt.encoder import Example
 
@@ -128,22 +128,3 @@ def plain_base(subject: Subject, like: Any) -> Any:
             folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
         )
     return base.eval()
-
-
-def dense_weight(layer: Any) -> torch.Tensor | None:
-    """Return a quantized layer's weight ``(out, in)`` float32, by bitsandbytes' own code; None: it is not quantized."""
-    if getattr(getattr(layer, "weight", None), "quant_state", None) is not None:
-        import bitsandbytes as bnb
-
-        state = copy.copy(layer.weight.quant_state)
-        state.dtype = torch.float32  # otherwise it is rounded to the type of the products
-        weight: torch.Tensor = bnb.functional.dequantize_4bit(layer.weight.data, state)
-        return weight
-    weight_of, state = getattr(layer, "weight", None), getattr(layer, "state", None)
-    values, scales = getattr(state, "CB", None), getattr(state, "SCB", None)
-    if scales is None:  # as before the first forward pass
-        values, scales = getattr(weight_of, "data", None), getattr(weight_of, "SCB", None)
-    if values is None or scales is None:
-        return None
-    dense: torch.Tensor = values.float() * (scales.float() / 127)[:, None]
-    return dense

@@ -23,7 +23,7 @@ from medqa_cli.doctor.finding import NotChecked
 from medqa_cli.errors import MedqaError, first_line
 from medqa_cli.files import RunFolder
 from medqa_cli.model.kernels.verify import Way
-from medqa_cli.model.load import load_config, quiet_libraries
+from medqa_cli.model.load import heads_of, load_config, quiet_libraries
 from medqa_cli.model.resolve import find_base, gguf_file
 from medqa_cli.training import setup
 
@@ -159,9 +159,7 @@ def reduced(hf_config: Any) -> Any:
     for name, values in lists.items():
         with contextlib.suppress(AttributeError):  # where it follows from the number of layers
             setattr(text, name, [values[index] for index in chosen])
-    heads = int(text.num_attention_heads)
-    groups = int(getattr(text, "num_key_value_heads", None) or heads)
-    head_dim = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
+    heads, groups, head_dim = heads_of(text)
     few_groups = min(groups, _MOST_GROUPS)
     few_heads = few_groups * min(heads // groups, _MOST_IN_A_GROUP)
     sizes = {

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from medqa_cli import console
 from medqa_cli.errors import InputError
-from medqa_cli.model.load import load_config
+from medqa_cli.model.load import heads_of, load_config
 
 _CONVERTER_HINT = (
     "llama.cpp's own converter knows more models: python convert_hf_to_gguf.py MERGED_FOLDER --outtype f16, "
@@ -95,12 +95,7 @@ class KnownModel:
     @property
     def head_dim(self) -> int:
         """The size of one attention head."""
-        return int(getattr(self.config, "head_dim", None) or self.config.hidden_size // self.config.num_attention_heads)
-
-    @property
-    def key_value_heads(self) -> int:
-        """The number of key and value heads."""
-        return int(getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads)
+        return heads_of(self.config)[2]
 
     @property
     def context_length(self) -> int:
@@ -137,11 +132,12 @@ class KnownModel:
         writer.add_embedding_length(config.hidden_size)
         writer.add_block_count(config.num_hidden_layers)
         writer.add_feed_forward_length(config.intermediate_size)
-        writer.add_head_count(config.num_attention_heads)
-        writer.add_head_count_kv(self.key_value_heads)
-        writer.add_key_length(self.head_dim)
-        writer.add_value_length(self.head_dim)
-        writer.add_rope_dimension_count(self.head_dim)
+        heads, key_value_heads, head_dim = heads_of(config)
+        writer.add_head_count(heads)
+        writer.add_head_count_kv(key_value_heads)
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+        writer.add_rope_dimension_count(head_dim)
         writer.add_rope_freq_base(float(self.rope["rope_theta"]))
         writer.add_layer_norm_rms_eps(float(config.rms_norm_eps))
         writer.add_vocab_size(config.vocab_size)
@@ -172,9 +168,9 @@ class KnownModel:
 
         Heads are those within which rows are reordered; 0: the order stays.
         """
-        config, kind, size = self.config, self.kind, self.head_dim
+        config, kind = self.config, self.kind
         hidden, inner = config.hidden_size, config.intermediate_size
-        queries, keys = config.num_attention_heads, self.key_value_heads
+        queries, keys, size = heads_of(config)
         linear = (
             (_QUERY, queries * size, hidden, queries),
             (_KEY, keys * size, hidden, keys),

@@ -16,7 +16,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.model.checks.loading import loading
 from medqa_cli.model.experts import separate_experts, without_joining
 from medqa_cli.model.load import load_config
-from medqa_cli.model.quantization import four_bit_layers
+from medqa_cli.model.quantization import four_bit_layers, stored_quantization
 
 LayerKind = Literal["linear", "conv1d", "embedding", "other"]
 
@@ -88,9 +88,8 @@ def build_architecture(folder: Path, stored: Iterable[str] = ()) -> tuple[Archit
 
     kinds: dict[type, LayerKind] = {torch.nn.Linear: "linear", Conv1D: "conv1d", torch.nn.Embedding: "embedding"}
     config = load_config(str(folder))
-    quantized = getattr(config, "quantization_config", None)
-    if quantized:
-        method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized.quant_method
+    if stored_as := stored_quantization(config):
+        method = stored_as.get("quant_method")
         raise InputError(
             f"the base model in {folder} is stored quantized ({method}): an adapter cannot be added to such weights",
             "train and merge on the 16-bit version of the model",

@@ -212,16 +212,13 @@ class LlamaContext:
                 f"llama.cpp has no room for {num_sequences} answers of {tokens_each:,} tokens",
                 "lower generate.batch_size, generate.max_new_tokens or serve.max_requests",
             )
-        found = {
-            name: int(getattr(library, f"llama_{name}")(self._context))
-            for name in ("n_ctx_seq", "n_seq_max", "n_batch", "n_ubatch")
-        }
         expected = {
             "n_ctx_seq": self.tokens_each,
             "n_seq_max": num_sequences,
             "n_batch": self.tokens_at_once,
             "n_ubatch": self.tokens_at_once,
         }
+        found = {name: int(getattr(library, f"llama_{name}")(self._context)) for name in expected}
         if found != expected:  # llama.h has changed
             self.close()
             raise MedqaError(

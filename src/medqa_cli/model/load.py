@@ -16,7 +16,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
 from medqa_cli.model import quantization
 from medqa_cli.model.checks import adapter as adapter_checks
-from medqa_cli.model.checks.loaded_weights import LoadedWeights, watching_quantization
+from medqa_cli.model.checks.loaded_weights import load_whole, watching_quantization
 from medqa_cli.model.checks.loading import loading
 from medqa_cli.model.checks.model_files import CONFIG_NAME, check_config, check_layer_types, check_tokenizer
 from medqa_cli.model.devices import pick_compute_dtype, pick_device
@@ -173,6 +173,13 @@ def num_embeddings(hf_config: Any) -> int | None:
     return size if isinstance(size, int) else None
 
 
+def heads_of(text_config: Any) -> tuple[int, int, int]:
+    """Return the attention heads of a language model, its heads of keys and values, and the size of each."""
+    heads = int(text_config.num_attention_heads)
+    head_dim = getattr(text_config, "head_dim", None) or text_config.hidden_size // heads
+    return heads, int(getattr(text_config, "num_key_value_heads", None) or heads), int(head_dim)
+
+
 def load_base(
     source: ModelRef,
     config: ModelConfig,
@@ -233,7 +240,7 @@ def _with_weights(
     check_weight_files(folder)
     # Watching imports bitsandbytes, which takes a second and is not needed for whole weights.
     is_plain = config.quantization == "none"
-    watching = nullcontext(LoadedWeights()) if is_plain else watching_quantization()
+    watching = nullcontext() if is_plain else watching_quantization()
     separating = nullcontext() if is_plain else loading_separate_experts(WeightFiles.open(folder).tensors)
     with (
         console.status(f"loading {source.name} ..."),
@@ -241,20 +248,17 @@ def _with_weights(
         separating,
         watching as weights,
     ):
-        model, info = AutoModelForCausalLM.from_pretrained(
+        return load_whole(
+            AutoModelForCausalLM,
             folder,
+            source.name,
+            weights,
             dtype=dtype,
             device_map={"": device},
             quantization_config=quantization.quantization_config(config, dtype, sharded=sharded),
             attn_implementation=own_attention(hf_config),
-            trust_remote_code=False,
             local_files_only=True,
-            # Otherwise an error in the words of Transformers; ``check`` says more.
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
         )
-    weights.check(model, info, source.name)
-    return model
 
 
 def empty_base(hf_config: Any, config: ModelConfig, dtype: torch.dtype) -> Any:

@@ -3,6 +3,7 @@
 Also the faults of bitsandbytes 0.50 that loading guards against: docs/footguns.md.
 """
 
+import copy
 import sys
 from typing import Any, get_args
 
@@ -74,8 +75,7 @@ def refuse_other_quantization(hf_config: Any, config: ModelConfig, name: str) ->
 
     Transformers goes by the files, or takes their 8-bit integers for weights where no quantization is asked for.
     """
-    stored = getattr(hf_config, "quantization_config", None)
-    stored = stored if isinstance(stored, dict) else stored and stored.to_dict()
+    stored = stored_quantization(hf_config)
     if not stored:
         return
     kind = str(stored.get("quant_method"))
@@ -89,6 +89,12 @@ def refuse_other_quantization(hf_config: Any, config: ModelConfig, name: str) ->
         f"{name} is stored quantized ({kind}), and model.quantization is {config.quantization}",
         f"{advice} the 16-bit version of the model, which loading quantizes as the config says",
     )
+
+
+def stored_quantization(hf_config: Any) -> dict[str, Any]:
+    """Return how the files hold the weights quantized, as their config says it; empty: they hold them whole."""
+    stored = getattr(hf_config, "quantization_config", None) or {}
+    return stored if isinstance(stored, dict) else dict(stored.to_dict())
 
 
 def release_weight_file(model: torch.nn.Module) -> None:
@@ -206,6 +212,22 @@ def dequantize_layers(model: torch.nn.Module, dtype: torch.dtype) -> int:
             plain.bias = torch.nn.Parameter(layer.bias.data.to(dtype), requires_grad=False)
         model.set_submodule(names[id(layer)], plain.eval())
     return len(layers)
+
+
+def dense_weight(layer: Any) -> torch.Tensor | None:
+    """Return a quantized layer's weight ``(out, in)`` float32, by bitsandbytes' own code; None: it is not quantized."""
+    weight, state = getattr(layer, "weight", None), getattr(layer, "state", None)
+    if getattr(weight, "quant_state", None) is not None:
+        import bitsandbytes as bnb
+
+        in_float32 = copy.copy(layer.weight.quant_state)
+        in_float32.dtype = torch.float32  # otherwise it is rounded to the type of the products
+        dense: torch.Tensor = bnb.functional.dequantize_4bit(layer.weight.data, in_float32)
+        return dense
+    values, scales = getattr(state, "CB", None), getattr(state, "SCB", None)
+    if scales is None:  # as before the first forward pass
+        values, scales = getattr(weight, "data", None), getattr(weight, "SCB", None)
+    return None if values is None or scales is None else values.float() * (scales.float() / 127)[:, None]
 
 
 def four_bit_layers(model: torch.nn.Module) -> list[Any]:

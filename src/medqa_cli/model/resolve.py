@@ -182,21 +182,13 @@ def _dequantize(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
 
-    from medqa_cli.model.checks.loaded_weights import LoadedWeights
+    from medqa_cli.model.checks.loaded_weights import load_whole
 
     hub.ask_only_what_is_named()
     refuse_what_would_be_lost(read_header(path))
     # dequantize=True: otherwise Transformers keeps the weights packed and refuses to save or quantize them.
-    model, info = AutoModelForCausalLM.from_pretrained(
-        path.parent,
-        gguf_file=path.name,
-        quantization_config=GgufConfig(dequantize=True),
-        dtype=torch.bfloat16,
-        trust_remote_code=False,
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
-    LoadedWeights().check(model, info, path.name)
+    how = {"gguf_file": path.name, "quantization_config": GgufConfig(dequantize=True), "dtype": torch.bfloat16}
+    model = load_whole(AutoModelForCausalLM, path.parent, path.name, **how)
     model.save_pretrained(folder)
     _save_tokenizer(path, folder)
 

@@ -261,7 +261,7 @@ def _loaded(folder: Path, path: str, named_by: str) -> TokenLabeler:
     import torch
     from transformers import AutoModelForTokenClassification
 
-    from medqa_cli.model.checks.loaded_weights import LoadedWeights
+    from medqa_cli.model.checks.loaded_weights import load_whole
     from medqa_cli.model.checks.loading import loading
     from medqa_cli.model.devices import pick_device
     from medqa_cli.model.load import load_config
@@ -278,17 +278,8 @@ def _loaded(folder: Path, path: str, named_by: str) -> TokenLabeler:
     check_weight_files(folder)
     device = pick_device()
     with loading("token-classification model", path, _WHAT_IS_NEEDED):
-        model, info = AutoModelForTokenClassification.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    LoadedWeights().check(model, info, path)
+        how = {"config": config, "dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
+        model = load_whole(AutoModelForTokenClassification, folder, path, **how)
     labeler = TokenLabeler(model.requires_grad_(False).eval().to(device), tokenizer, device)
     if not labeler.is_usable:
         raise InputError(

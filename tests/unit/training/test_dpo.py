@@ -74,7 +74,10 @@ def margins(run: RunFolder, base_folder: Path, pairs: list[Any]) -> torch.Tensor
         return float(logits.log_softmax(-1)[torch.arange(len(answer)), answer].sum())
 
     return torch.tensor(
-        [log_probability(p.prompt_ids, p.chosen_ids) - log_probability(p.prompt_ids, p.rejected_ids) for p in pairs]
+        [
+            log_probability(p["prompt_ids"], p["chosen_ids"]) - log_probability(p["prompt_ids"], p["rejected_ids"])
+            for p in pairs
+        ]
     )
 
 

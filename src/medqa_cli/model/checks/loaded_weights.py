@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -68,6 +69,27 @@ class LoadedWeights:
             )
         if others := [key for key in unused if key not in parts]:
             console.note(f"{name}: not part of the language model and left out: {grouped(others)}")
+
+
+def load_whole(kind: Any, folder: Path, name: str, weights: LoadedWeights | None = None, **how: Any) -> Any:
+    """Load a model by Transformers, and check that it has the weights of its files.
+
+    Args:
+        kind: the class whose ``from_pretrained`` loads it.
+        folder: where its files are.
+        name: of the base, for messages.
+        weights: what is seen of the weights meanwhile.
+        how: more arguments of ``from_pretrained``.
+
+    Raises:
+        InputError: as of ``LoadedWeights.check``.
+    """
+    # Shapes that differ are an error in the words of Transformers otherwise; ``check`` says more.
+    model, info = kind.from_pretrained(
+        folder, trust_remote_code=False, ignore_mismatched_sizes=True, output_loading_info=True, **how
+    )
+    (weights or LoadedWeights()).check(model, info, name)
+    return model
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,37 +88,39 @@ class Checks:
 
     def integer(self, key: str, low: int, high: int) -> None:
         """Check for an integer from ``low`` to ``high``."""
-        value = self._values.get(key)
-        if value is not None and not (is_integer(value) and low <= value <= high):
-            self.refuse(key, f"an integer from {low:,} to {high:,}")
+        self._check(
+            key, lambda value: is_integer(value) and low <= value <= high, f"an integer from {low:,} to {high:,}"
+        )
 
     def number(self, key: str, low: float, high: float) -> None:
         """Check for a number from ``low`` to ``high``."""
-        value = self._values.get(key)
-        if value is not None and not (is_number(value) and low <= value <= high):
-            self.refuse(key, f"a number from {low:g} to {high:g}")
+        self._check(key, lambda value: is_number(value) and low <= value <= high, f"a number from {low:g} to {high:g}")
 
     def kind(self, key: str, kinds: type | tuple[type, ...], words: str) -> None:
         """Check for a value of one of these types."""
-        value = self._values.get(key)
-        if value is not None and not isinstance(value, kinds):
-            self.refuse(key, words)
+        self._check(key, lambda value: isinstance(value, kinds), words)
 
     def names(self, key: str, *, alone: bool = True) -> None:
         """Check for a list of texts, or one text where it may stand ``alone``."""
-        value = self._values.get(key)
-        if value is None or (alone and isinstance(value, str)):
-            return
-        if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
-            self.refuse(key, "a list of names")
+
+        def are_names(value: Any) -> bool:
+            listed = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+            return listed or (alone and isinstance(value, str))
+
+        self._check(key, are_names, "a list of names")
 
     def one_of(self, key: str, allowed: tuple[Any, ...]) -> None:
         """Check for one of these values."""
+
+        def is_one(value: Any) -> bool:
+            return any(value is option or (value == option and type(value) is type(option)) for option in allowed)
+
+        self._check(key, is_one, "one of " + ", ".join(map(str, allowed)))
+
+    def _check(self, key: str, fits: Callable[[Any], bool], expected: str) -> None:
         value = self._values.get(key)
-        if value is not None and not any(
-            value is option or (value == option and type(value) is type(option)) for option in allowed
-        ):
-            self.refuse(key, "one of " + ", ".join(str(option) for option in allowed))
+        if value is not None and not fits(value):
+            self.refuse(key, expected)
 
     def refuse(self, key: str, expected: str) -> None:
         """Raise: the value of ``key`` is not what is expected."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from medqa_cli.model.kernels import operators
-from medqa_cli.model.kernels.lora_products import gated_silu_lora_linear, lora_linear
+from medqa_cli.model.kernels.lora_products import LoraWeight, gated_silu_lora_linear, lora_linear
 from medqa_cli.model.quantization import four_bit_layers
 
 _Grads = tuple[torch.Tensor | None, ...]
@@ -136,9 +136,7 @@ def _lora_forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         x = x.to(torch.get_autocast_dtype(device_type))
     # The adapter's input after dropout; None where it is ``x`` itself.
     dropped = self.lora_dropout[name](x) if self.training and _dropout_probability(self, name) else None
-    return lora_linear(
-        x, dropped, self.lora_A[name].weight, self.lora_B[name].weight, self.get_base_layer(), self.scaling[name]
-    )
+    return lora_linear(x, dropped, _weight_of(self, name))
 
 
 def _gated_silu_forward(self: Any, x: torch.Tensor) -> Any:
@@ -148,9 +146,12 @@ def _gated_silu_forward(self: Any, x: torch.Tensor) -> Any:
     name = _active_adapter(down) if hasattr(down, "lora_A") and hasattr(down, "plain_forward") else None
     if name is None or (down.training and _dropout_probability(down, name)):
         return down(_GatedSilu.apply(gate, up))
-    return gated_silu_lora_linear(
-        gate, up, down.lora_A[name].weight, down.lora_B[name].weight, down.get_base_layer(), down.scaling[name]
-    )
+    return gated_silu_lora_linear(gate, up, _weight_of(down, name))
+
+
+def _weight_of(layer: Any, name: str) -> LoraWeight:
+    lora_a, lora_b = layer.lora_A[name].weight, layer.lora_B[name].weight
+    return LoraWeight(lora_a, lora_b, layer.get_base_layer(), layer.scaling[name])
 
 
 def _rms_norm_forward(self: Any, hidden_states: torch.Tensor) -> Any:

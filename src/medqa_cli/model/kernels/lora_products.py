@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -51,43 +51,44 @@ def keeping_constants(wanted: bool = True) -> Iterator[None]:
         _keeps_constants = before
 
 
-def lora_linear(
-    x: torch.Tensor,
-    dropped: torch.Tensor | None,
-    lora_a: torch.Tensor,
-    lora_b: torch.Tensor,
-    base: Any,
-    scaling: float,
-) -> torch.Tensor:
+class LoraWeight(NamedTuple):
+    """What a layer multiplies with, W + s B A.
+
+    ``lora_a``, ``lora_b``: A, ``(r, in)``, and B, ``(out, r)``; ``base``: the frozen layer, which has W; ``scaling``:
+    s; ``constants``: those of W, where they are kept.
+    """
+
+    lora_a: torch.Tensor
+    lora_b: torch.Tensor
+    base: Any
+    scaling: float
+    constants: torch.Tensor | None = None
+
+
+def lora_linear(x: torch.Tensor, dropped: torch.Tensor | None, weight: LoraWeight) -> torch.Tensor:
     """Return x W' + bias + s (dropped A') B': ``(..., out)``.
 
     Args:
         x: ``(..., in)``.
         dropped: the adapter's input after dropout; None where it is ``x`` itself.
-        lora_a: A, ``(r, in)``.
-        lora_b: B, ``(out, r)``.
-        base: the frozen layer.
-        scaling: s.
+        weight: W, A, B and s.
     """
-    return _with_gradient(_LoraLinear, x, dropped, lora_a, lora_b, base, scaling)
+    return _with_gradient(_LoraLinear, x, dropped, weight)
 
 
-def gated_silu_lora_linear(
-    gate: torch.Tensor, up: torch.Tensor, lora_a: torch.Tensor, lora_b: torch.Tensor, base: Any, scaling: float
-) -> torch.Tensor:
+def gated_silu_lora_linear(gate: torch.Tensor, up: torch.Tensor, weight: LoraWeight) -> torch.Tensor:
     """Return ``lora_linear`` of silu(gate) * up, which is made again in the backward pass instead of kept."""
-    return _with_gradient(_GatedSiluLoraLinear, gate, up, lora_a, lora_b, base, scaling)
+    return _with_gradient(_GatedSiluLoraLinear, gate, up, weight)
 
 
-def _with_gradient(function: Any, x: torch.Tensor, *inputs: Any) -> torch.Tensor:
+def _with_gradient(function: Any, x: torch.Tensor, other: torch.Tensor | None, weight: LoraWeight) -> torch.Tensor:
     """Let ``function`` keep the inputs, then compute; its backward pass gets the gradient of what was computed."""
-    *_, base, _ = inputs
     with torch.autocast(x.device.type, enabled=False):
-        inputs = (x, *inputs, _constants_of(base))
-        compute: Callable[[], torch.Tensor] = partial(function.compute, *inputs)
+        weight = weight._replace(constants=_constants_of(weight.base))
+        compute: Callable[[], torch.Tensor] = partial(function.compute, x, other, weight)
         if not torch.is_grad_enabled():
             return compute()
-        result: torch.Tensor = _Computed.apply(function.apply(*inputs), compute)
+        result: torch.Tensor = _Computed.apply(function.apply(x, other, *weight), compute)
     return result
 
 
@@ -107,53 +108,38 @@ class _LoraLinear(torch.autograd.Function):
     """Keeps the inputs of ``lora_linear``; its result has no content."""
 
     @staticmethod
-    def compute(
-        x: torch.Tensor, dropped: torch.Tensor | None, lora_a: torch.Tensor, lora_b: torch.Tensor, *frozen: Any
-    ) -> torch.Tensor:
-        return product(x, dropped, (lora_a, lora_b), *frozen)
+    def compute(x: torch.Tensor, dropped: torch.Tensor | None, weight: LoraWeight) -> torch.Tensor:
+        return product(x, dropped, weight)
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        other: torch.Tensor | None,
-        lora_a: torch.Tensor,
-        lora_b: torch.Tensor,
-        base: Any,
-        scaling: float,
-        constants: torch.Tensor | None,
-    ) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, other: torch.Tensor | None, *weight: Any) -> torch.Tensor:
+        lora_a, lora_b, ctx.base, ctx.scaling, constants = weight
         ctx.save_for_backward(x, other, lora_a, lora_b, constants)
-        ctx.base, ctx.scaling = base, scaling
         # Of the output's shape and type, and without memory.
-        return x.new_empty(1).expand(*x.shape[:-1], base.out_features)
+        return x.new_empty(1).expand(*x.shape[:-1], ctx.base.out_features)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
         x, dropped, lora_a, lora_b, constants = ctx.saved_tensors
-        frozen = ctx.base, ctx.scaling, constants
-        needs_input = ctx.needs_input_grad[0]
-        gradients = product_backward(grads[0], x, dropped, (lora_a, lora_b), *frozen, needs_input=needs_input)
-        return *gradients, None, None, None
+        weight = LoraWeight(lora_a, lora_b, ctx.base, ctx.scaling, constants)
+        return *product_backward(grads[0], x, dropped, weight, ctx.needs_input_grad[0]), None, None, None
 
 
 class _GatedSiluLoraLinear(_LoraLinear):
     """Keeps the inputs of ``gated_silu_lora_linear``; its result has no content."""
 
     @staticmethod
-    def compute(
-        gate: torch.Tensor, up: torch.Tensor | None, lora_a: torch.Tensor, lora_b: torch.Tensor, *frozen: Any
-    ) -> torch.Tensor:
+    def compute(gate: torch.Tensor, up: torch.Tensor | None, weight: LoraWeight) -> torch.Tensor:
         assert up is not None
-        return product(F.silu(gate).mul_(up), None, (lora_a, lora_b), *frozen)
+        return product(F.silu(gate).mul_(up), None, weight)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
         gate, up, lora_a, lora_b, constants = ctx.saved_tensors
-        frozen = ctx.base, ctx.scaling, constants
+        weight = LoraWeight(lora_a, lora_b, ctx.base, ctx.scaling, constants)
         activated = F.silu(gate)
         x = activated * up
-        grad_x, _, grad_a, grad_b = product_backward(grads[0], x, None, (lora_a, lora_b), *frozen, needs_input=True)
+        grad_x, _, grad_a, grad_b = product_backward(grads[0], x, None, weight, needs_input=True)
         assert grad_x is not None
         grad_gate = torch.ops.aten.silu_backward(torch.mul(grad_x, up, out=x), gate)
         return grad_gate, grad_x.mul_(activated), grad_a, grad_b, None, None, None
@@ -193,11 +179,9 @@ def _sum_is_exact_enough(dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
-def _adapted_weight(
-    base: Any, lora: tuple[torch.Tensor, torch.Tensor], scaling: float, constants: torch.Tensor | None
-) -> torch.Tensor:
-    weight, owned = _dense_weight(base, torch.float32, constants)
-    return torch.addmm(weight, lora[1], lora[0], alpha=scaling, out=weight if owned else None)
+def _adapted_weight(weight: LoraWeight) -> torch.Tensor:
+    dense, owned = _dense_weight(weight.base, torch.float32, weight.constants)
+    return torch.addmm(dense, weight.lora_b, weight.lora_a, alpha=weight.scaling, out=dense if owned else None)
 
 
 def _cast(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -214,51 +198,38 @@ def _scaled_product(first: torch.Tensor, second: torch.Tensor, scaling: float) -
     return torch.addmm(first.new_empty(()), first, second, beta=0, alpha=scaling)
 
 
-def product(
-    x: torch.Tensor,
-    dropped: torch.Tensor | None,
-    lora: tuple[torch.Tensor, torch.Tensor],
-    base: Any,
-    scaling: float,
-    constants: torch.Tensor | None,
-) -> torch.Tensor:
-    """Return x W' + bias + s (dropped A') B': ``(..., out)``."""
+def product(x: torch.Tensor, dropped: torch.Tensor | None, weight: LoraWeight) -> torch.Tensor:
+    """Return what ``lora_linear`` does."""
+    lora_a, lora_b, base, scaling, constants = weight
     shape, x = x.shape, x.flatten(0, -2)
     if dropped is None and _sum_is_exact_enough(x.dtype):
-        y = F.linear(x, _adapted_weight(base, lora, scaling, constants), base.bias)
+        y = F.linear(x, _adapted_weight(weight), base.bias)
     else:
-        weight, _ = _dense_weight(base, x.dtype, constants)
-        y = F.linear(x, weight, None if base.bias is None else base.bias.to(x.dtype))
+        dense, _ = _dense_weight(base, x.dtype, constants)
+        y = F.linear(x, dense, None if base.bias is None else base.bias.to(x.dtype))
         source = x if dropped is None else dropped.flatten(0, -2)
-        narrow = torch.mm(source, _cast(lora[0], x.dtype).t())  # (tokens, r)
-        y.addmm_(narrow, _cast(lora[1], x.dtype).t(), alpha=scaling)
+        narrow = torch.mm(source, _cast(lora_a, x.dtype).t())  # (tokens, r)
+        y.addmm_(narrow, _cast(lora_b, x.dtype).t(), alpha=scaling)
     return y.view(*shape[:-1], -1)
 
 
 def product_backward(
-    grad: torch.Tensor,
-    x: torch.Tensor,
-    dropped: torch.Tensor | None,
-    lora: tuple[torch.Tensor, torch.Tensor],
-    base: Any,
-    scaling: float,
-    constants: torch.Tensor | None,
-    *,
-    needs_input: bool,
+    grad: torch.Tensor, x: torch.Tensor, dropped: torch.Tensor | None, weight: LoraWeight, needs_input: bool
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor, torch.Tensor]:
     """Return the gradients of x, dropped, A and B for that of ``product``."""
+    lora_a, lora_b, base, scaling, constants = weight
     shape, grad = x.shape, grad.flatten(0, -2)
     source = (x if dropped is None else dropped).flatten(0, -2)
-    narrow_a, narrow_b = _cast(lora[0], x.dtype), _cast(lora[1], x.dtype)
+    narrow_a, narrow_b = _cast(lora_a, x.dtype), _cast(lora_b, x.dtype)
     narrow = torch.mm(source, narrow_a.t())  # (tokens, r)
     narrow_grad = _scaled_product(grad, narrow_b, scaling)  # (tokens, r)
-    grad_b = _scaled_product(grad.t(), narrow, scaling).to(lora[1].dtype)
-    grad_a = torch.mm(narrow_grad.t(), source).to(lora[0].dtype)
+    grad_b = _scaled_product(grad.t(), narrow, scaling).to(lora_b.dtype)
+    grad_a = torch.mm(narrow_grad.t(), source).to(lora_a.dtype)
     grad_x = grad_dropped = None
     if dropped is not None:
         grad_dropped = torch.mm(narrow_grad, narrow_a).view(shape)
     if needs_input and dropped is None and _sum_is_exact_enough(grad.dtype):
-        grad_x = torch.mm(grad, _adapted_weight(base, lora, scaling, constants)).view(shape)
+        grad_x = torch.mm(grad, _adapted_weight(weight)).view(shape)
     elif needs_input:
         grad_x = torch.mm(grad, _dense_weight(base, grad.dtype, constants)[0])
         grad_x = (grad_x if dropped is not None else grad_x.addmm_(narrow_grad, narrow_a)).view(shape)

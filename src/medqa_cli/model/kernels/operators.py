@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from medqa_cli.model.kernels.cpu_attention import attend, attend_backward
-from medqa_cli.model.kernels.lora_products import product, product_backward
+from medqa_cli.model.kernels.lora_products import LoraWeight, product, product_backward
 
 # LoRA layers by their number: the base's packed weights and the scale are read there.
 _layers: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -25,17 +25,16 @@ def number_of(layer: torch.nn.Module) -> torch.Tensor:
     return torch.tensor(number)
 
 
-def _base_and_scale(number: torch.Tensor) -> tuple[Any, float]:
+def _weight(lora_a: torch.Tensor, lora_b: torch.Tensor, number: torch.Tensor) -> LoraWeight:
     layer = _layers[int(number)]
-    return layer.get_base_layer(), layer.scaling[layer.active_adapters[0]]
+    return LoraWeight(lora_a, lora_b, layer.get_base_layer(), layer.scaling[layer.active_adapters[0]])
 
 
 @torch.library.custom_op("medqa::lora_linear", mutates_args=())
 def lora_linear(x: torch.Tensor, lora_a: torch.Tensor, lora_b: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
     """Return x W' + bias + s (x A') B': ``(..., out)`` for ``(..., in)``; W, bias and s are the numbered layer's."""
-    base, scale = _base_and_scale(number)
     with torch.autocast(x.device.type, enabled=False):
-        return product(x, None, (lora_a, lora_b), base, scale, None)
+        return product(x, None, _weight(lora_a, lora_b, number))
 
 
 @lora_linear.register_fake
@@ -52,11 +51,8 @@ def _lora_linear_backward(
     number: torch.Tensor,
     needs_input: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    base, scale = _base_and_scale(number)
     with torch.autocast(x.device.type, enabled=False):
-        grad_x, _, grad_a, grad_b = product_backward(
-            grad, x, None, (lora_a, lora_b), base, scale, None, needs_input=needs_input
-        )
+        grad_x, _, grad_a, grad_b = product_backward(grad, x, None, _weight(lora_a, lora_b, number), needs_input)
     return x.new_empty(0) if grad_x is None else grad_x, grad_a, grad_b
 
 

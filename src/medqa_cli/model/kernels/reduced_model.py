@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from medqa_cli.model.changed import changed
-from medqa_cli.model.quantization import eight_bit_layers, four_bit_layers
+from medqa_cli.model.quantization import dense_weight, eight_bit_layers, four_bit_layers
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 # Tokens of the two examples: more than the windows and the convolutions that are tried.
@@ -165,8 +165,6 @@ def in_float32(causal_lm: Any) -> Iterator[None]:
 
 def _float_forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
     """Multiply with 8-bit weights without rounding ``x`` to 8 bits, which depends on all that stands beside it."""
-    values, scales = (
-        (layer.state.CB, layer.state.SCB) if layer.state.CB is not None else (layer.weight.data, layer.weight.SCB)
-    )
-    weight = values.float() * (scales.float() / 127)[:, None]
+    weight = dense_weight(layer)
+    assert weight is not None
     return torch.nn.functional.linear(x, weight, layer.bias)
