@@ -12,11 +12,8 @@ from medqa_cli.doctor.finding import Measured, NotChecked
 from medqa_cli.doctor.reference import relative
 from medqa_cli.doctor.steps import BOUNDS
 from medqa_cli.doctor.subject import Subject
-from medqa_cli.model import quantization
+from medqa_cli.model import load, quantization, resolve, weights
 from medqa_cli.model.kernels import attention
-from medqa_cli.model.load import heads_of, load_base
-from medqa_cli.model.resolve import find_base
-from medqa_cli.model.weights import WeightFiles
 from medqa_cli.training.arguments import make_optimizer, make_training_arguments, optimizer_on
 
 # QLoRA (arXiv 2305.14314), appendix E: the values of NF4.
@@ -39,9 +36,9 @@ _PAGED_FROM = (320, 384)  # more elements than the 100,000 from which bitsandbyt
 def weights_come_back(subject: Subject, kind: Quantization = "nf4", *, double: bool = False) -> Measured:
     """Compare quantized weights, as loading makes them, with NF4 computed here; their products with plain ones."""
     config = replace(subject.config.model, quantization=kind, double_quantization=double)
-    source = find_base(config.name_or_path)
-    base = load_base(source, config, subject.device, torch.float32, packed=True)
-    files = WeightFiles.open(subject.base_dir)
+    source = resolve.find_base(config.name_or_path)
+    base = load.load_base(source, config, subject.device, torch.float32, packed=True)
+    files = weights.WeightFiles.open(subject.base_dir)
     stored = {name: files.whole(name).float() for name in files.tensors}
     files.close()
     # What the quantized layers make of one and of many rows: their inputs and outputs, on the CPU.
@@ -104,7 +101,7 @@ def attention_is_plain(subject: Subject) -> Measured:
     text = subject.inputs.hf_config.get_text_config()
     if not getattr(text, "num_attention_heads", None):
         raise NotChecked(f"the config of {text.model_type} names no attention heads")
-    heads, groups, head_dim = heads_of(text)
+    heads, groups, head_dim = load.heads_of(text)
     generator = torch.Generator().manual_seed(6)
     shapes = [(1, count, sum(_LENGTHS), head_dim) for count in (heads, groups, groups, heads)]
     *inputs, direction = (torch.randn(shape, generator=generator).to(subject.device, subject.dtype) for shape in shapes)

@@ -21,8 +21,6 @@ from medqa_cli.model.quantization import dense_weight
 from medqa_cli.model.weights import WeightFiles
 from medqa_cli.prompt.encoder import Example
 
-_CPU = torch.device("cpu")
-
 
 @dataclass(frozen=True)
 class Numbers:

@@ -73,11 +73,6 @@ class Subject:
         """Base and encoded data, as a training prepares them."""
         return setup.prepare(self.config, self.device, self.dtype)
 
-    @cached_property
-    def on_cpu(self) -> Subject:
-        """The same on the CPU in float32."""
-        return replace(self, device=torch.device("cpu"), dtype=torch.float32)
-
     def model(self, **lora: Any) -> Any:
         """Load base and adapter as a training does; the adapter has an effect. ``lora``: changes of its settings."""
         config = replace(self.config, lora=replace(self.config.lora, **lora))

@@ -13,10 +13,8 @@ from typing import Any, Literal
 import torch
 
 from medqa_cli.errors import InputError
+from medqa_cli.model import experts, load, quantization
 from medqa_cli.model.checks.loading import loading
-from medqa_cli.model.experts import separate_experts, without_joining
-from medqa_cli.model.load import load_config
-from medqa_cli.model.quantization import four_bit_layers, stored_quantization
 
 LayerKind = Literal["linear", "conv1d", "embedding", "other"]
 
@@ -87,15 +85,15 @@ def build_architecture(folder: Path, stored: Iterable[str] = ()) -> tuple[Archit
     from transformers.pytorch_utils import Conv1D
 
     kinds: dict[type, LayerKind] = {torch.nn.Linear: "linear", Conv1D: "conv1d", torch.nn.Embedding: "embedding"}
-    config = load_config(str(folder))
-    if stored_as := stored_quantization(config):
+    config = load.load_config(str(folder))
+    if stored_as := quantization.stored_quantization(config):
         method = stored_as.get("quant_method")
         raise InputError(
             f"the base model in {folder} is stored quantized ({method}): an adapter cannot be added to such weights",
             "train and merge on the 16-bit version of the model",
         )
     model = model_without_weights(config, folder)
-    separate_experts(model, stored)
+    experts.separate_experts(model, stored)
     embedding = None
     with contextlib.suppress(NotImplementedError):
         embedding = model.get_input_embeddings()
@@ -120,7 +118,7 @@ def stored_names(model: Any, names: Iterable[str]) -> StoredNames:
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-    transforms = without_joining(get_model_conversion_mapping(model), model)
+    transforms = experts.without_joining(get_model_conversion_mapping(model), model)
     renamings = [entry for entry in transforms if isinstance(entry, WeightRenaming)]
     converters = [entry for entry in transforms if isinstance(entry, WeightConverter)]
     parameters = model.state_dict()
@@ -159,5 +157,5 @@ def _four_bit_layers(model: Any) -> frozenset[str]:
     # Kind and constants of the quantization do not change which layers it takes.
     quantizer = AutoHfQuantizer.from_config(BitsAndBytesConfig(load_in_4bit=True), pre_quantized=False)
     quantizer.preprocess_model(model=model, device_map={"": "cpu"})
-    layers = set(four_bit_layers(model))
+    layers = set(quantization.four_bit_layers(model))
     return frozenset(name for name, module in model.named_modules() if module in layers)

@@ -14,12 +14,9 @@ from medqa_cli.data.dataset import read_split
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
 from medqa_cli.merging.verify import LogitMetrics, computing_in, pick_examples
-from medqa_cli.model import llamacpp
-from medqa_cli.model.devices import free_memory_bytes
-from medqa_cli.model.gguf_model import GgufRecord
+from medqa_cli.model import devices, gguf_model, llamacpp, load
 from medqa_cli.model.kernels import packing
 from medqa_cli.model.llamacpp import LlamaWeights
-from medqa_cli.model.load import load_model
 from medqa_cli.prompt.encoder import Example
 
 # Answer tokens: the error of a share of 0.98 is half a percent, and a small model takes some seconds a file.
@@ -46,7 +43,7 @@ def measure(config: Config, run: RunFolder, merged_dir: Path, written: Sequence[
         costs = {}
     for file in written:
         file["cost"] = costs.get(file["type"])
-    record = GgufRecord.load(run.gguf_dir)
+    record = gguf_model.GgufRecord.load(run.gguf_dir)
     if record is not None:
         replace(record, costs=costs).save(run.gguf_dir)
 
@@ -64,11 +61,11 @@ def _costs(config: Config, run: RunFolder, merged_dir: Path, paths: Mapping[str,
         raise InputError(f"there is no validation split in {data_dir.name}")
     stored = sum(path.stat().st_size for path in merged_dir.glob("*.safetensors"))
     needed = _FLOAT32_OVER_STORED * stored + max(path.stat().st_size for path in paths.values())
-    if needed > free_memory_bytes(torch.device("cpu")):
+    if needed > devices.free_memory_bytes(torch.device("cpu")):
         raise InputError(f"that takes about {needed / 2**30:.1f} GiB of memory")
     started = time.perf_counter()
     console.doing("comparing the GGUF files ...")
-    tuned = load_model("adapter", run, config.model, config.prompt, packed=True)
+    tuned = load.load_model("adapter", run, config.model, config.prompt, packed=True)
     rows = read_split(data_dir, "validation")
     examples = pick_examples(rows, tuned.encoder, config.model.max_length, _WANTED_TOKENS)
     if not examples:

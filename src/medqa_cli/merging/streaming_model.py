@@ -15,10 +15,8 @@ import torch.nn.functional as F
 from medqa_cli.errors import MedqaError
 from medqa_cli.merging.architecture import stored_names, ties
 from medqa_cli.merging.weights import MergedWeights
-from medqa_cli.model.experts import separate_experts
-from medqa_cli.model.kernels.attention import own_attention, use_packed_attention
-from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
-from medqa_cli.model.load import load_config
+from medqa_cli.model import experts, load
+from medqa_cli.model.kernels import attention, chunked_cross_entropy
 from medqa_cli.model.weights import WeightFiles
 
 # Where weights come from: files, or base and adapter.
@@ -49,18 +47,18 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
     from transformers import AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 
-    config = load_config(str(config_dir))
+    config = load.load_config(str(config_dir))
     if untied:
         config.tie_word_embeddings = False
     # Buffers are made for real: they are computed, not stored.
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(
-            config, attn_implementation=own_attention(config), dtype=torch.float32, trust_remote_code=False
+            config, attn_implementation=attention.own_attention(config), dtype=torch.float32, trust_remote_code=False
         )
-    separate_experts(model, source.tensors)
+    experts.separate_experts(model, source.tensors)
     _connect(model, source, device)
-    install_answer_losses(model)
-    use_packed_attention(model)
+    chunked_cross_entropy.install_answer_losses(model)
+    attention.use_packed_attention(model)
 
     def note_largest(module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         for values in (args[0], output):

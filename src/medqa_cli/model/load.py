@@ -14,17 +14,12 @@ from medqa_cli import console, hub
 from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
-from medqa_cli.model import quantization
+from medqa_cli.model import devices, experts, lora, quantization
 from medqa_cli.model.checks import adapter as adapter_checks
-from medqa_cli.model.checks.loaded_weights import load_whole, watching_quantization
+from medqa_cli.model.checks import loaded_weights, model_files
 from medqa_cli.model.checks.loading import loading
-from medqa_cli.model.checks.model_files import CONFIG_NAME, check_config, check_layer_types, check_tokenizer
-from medqa_cli.model.devices import pick_compute_dtype, pick_device
-from medqa_cli.model.experts import loading_separate_experts, separate_experts
-from medqa_cli.model.kernels.attention import own_attention, use_packed_attention
-from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
+from medqa_cli.model.kernels import attention, chunked_cross_entropy
 from medqa_cli.model.kernels.verify import settle_way
-from medqa_cli.model.lora import refuse_dora_on_int8_cpu
 from medqa_cli.model.resolve import ModelRef, base_folder, described_folder, find_base
 from medqa_cli.model.weights import WeightFiles, adapter_file, check_weight_files, tensors_of_file
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract, make_contract
@@ -74,8 +69,8 @@ def load_model(
         InputError: it is not there; the message says which command makes it.
     """
     hub.name_repository(config.name_or_path)
-    device = pick_device()
-    dtype = pick_compute_dtype(config.compute_dtype, device)
+    device = devices.pick_device()
+    dtype = devices.pick_compute_dtype(config.compute_dtype, device)
     adapter_dir = run.adapter_dir if choice == "adapter" else Path(choice)
     has_adapter = (adapter_dir / adapter_checks.ADAPTER_CONFIG_NAME).is_file()
     is_tuned = choice == "adapter" or (has_adapter and choice not in ("base", "merged"))
@@ -140,9 +135,9 @@ def load_tokenizer(location: str, revision: str | None = None) -> Any:
 
     quiet_libraries()
     folder = described_folder(location, revision, "tokenizer")
-    if (folder / CONFIG_NAME).is_file():
-        check_config(folder)  # Transformers reads it for the tokenizer as well
-    check_tokenizer(folder)
+    if (folder / model_files.CONFIG_NAME).is_file():
+        model_files.check_config(folder)  # Transformers reads it for the tokenizer as well
+    model_files.check_tokenizer(folder)
     with loading("tokenizer", location):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         # Some values are only read when it is used.
@@ -160,10 +155,10 @@ def load_config(location: str, revision: str | None = None) -> Any:
 
     quiet_libraries()
     folder = described_folder(location, revision, "config")
-    check_config(folder)
+    model_files.check_config(folder)
     with loading("config", location):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        check_layer_types(folder, config.get_text_config())
+        model_files.check_layer_types(folder, config.get_text_config())
     return config
 
 
@@ -223,8 +218,8 @@ def load_base(
         quantization.refuse_rows_dequantized_wrongly(model, source.name)
     if packed:
         quantization.keep_weights_differentiable(model)
-        install_answer_losses(model)
-        use_packed_attention(model)
+        chunked_cross_entropy.install_answer_losses(model)
+        attention.use_packed_attention(model)
     elif quantization.gains_from_dequantizing(model, device, dtype, batches=batches):
         quantization.dequantize_layers(model, dtype)
     return model.eval()
@@ -240,15 +235,15 @@ def _with_weights(
     check_weight_files(folder)
     # Watching imports bitsandbytes, which takes a second and is not needed for whole weights.
     is_plain = config.quantization == "none"
-    watching = nullcontext() if is_plain else watching_quantization()
-    separating = nullcontext() if is_plain else loading_separate_experts(WeightFiles.open(folder).tensors)
+    watching = nullcontext() if is_plain else loaded_weights.watching_quantization()
+    separating = nullcontext() if is_plain else experts.loading_separate_experts(WeightFiles.open(folder).tensors)
     with (
         console.status(f"loading {source.name} ..."),
         loading("model", source.location),
         separating,
         watching as weights,
     ):
-        return load_whole(
+        return loaded_weights.load_whole(
             AutoModelForCausalLM,
             folder,
             source.name,
@@ -256,7 +251,7 @@ def _with_weights(
             dtype=dtype,
             device_map={"": device},
             quantization_config=quantization.quantization_config(config, dtype, sharded=sharded),
-            attn_implementation=own_attention(hf_config),
+            attn_implementation=attention.own_attention(hf_config),
             local_files_only=True,
         )
 
@@ -269,11 +264,11 @@ def empty_base(hf_config: Any, config: ModelConfig, dtype: torch.dtype) -> Any:
         base = AutoModelForCausalLM.from_config(
             copy.deepcopy(hf_config),  # it notes there what it made of it
             dtype=dtype,
-            attn_implementation=own_attention(hf_config),
+            attn_implementation=attention.own_attention(hf_config),
             trust_remote_code=False,
         )
         if dtype == torch.float32:
-            separate_experts(base)  # PyTorch has no sizes for products with joined ones in this type
+            experts.separate_experts(base)  # PyTorch has no sizes for products with joined ones in this type
         quantization.quantize_without_content(base, config, dtype)
     return base
 
@@ -303,7 +298,7 @@ def load_adapter(model: Any, adapter_dir: Path) -> Any:
         # ``check_effect`` makes an error of it.
         warnings.filterwarnings("ignore", "Found missing adapter keys")
         adapted = PeftModel.from_pretrained(model, str(adapter_dir)).eval()
-    refuse_dora_on_int8_cpu(model, adapted.peft_config["default"].use_dora)
+    lora.refuse_dora_on_int8_cpu(model, adapted.peft_config["default"].use_dora)
     with loading("adapter", adapter_dir, _OTHER_BASE):
         adapter_checks.check_effect(adapted, adapter_dir)
     return adapted

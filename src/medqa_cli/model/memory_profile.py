@@ -22,15 +22,12 @@ from torch.utils._pytree import tree_leaves
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import MedqaError
+from medqa_cli.model import load, quantization
 from medqa_cli.model.changed import changed
-from medqa_cli.model.kernels import attention
-from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
-from medqa_cli.model.kernels.fused_layers import fuse_layers
+from medqa_cli.model.kernels import attention, chunked_cross_entropy, fused_layers
 from medqa_cli.model.kernels.lora_products import casting_once, keeping_constants
 from medqa_cli.model.kernels.packing import answer_token_losses, examples_at_once, pack
-from medqa_cli.model.load import empty_base, quiet_libraries
 from medqa_cli.model.lora import add_lora
-from medqa_cli.model.quantization import give_empty_weights, num_parameters
 from medqa_cli.prompt.encoder import Example
 
 # Layers that the step is run with. All layers of a model are taken to be alike.
@@ -87,7 +84,7 @@ class ShapeModel:
             InputError: a target module of the adapter does not exist.
             UnknownMemoryError: the architecture cannot be built so.
         """
-        quiet_libraries()
+        load.quiet_libraries()
         self._dtype = dtype
         self._num_layers = int(hf_config.get_text_config().num_hidden_layers)
         depths = _FEW_LAYERS if self._num_layers > max(_FEW_LAYERS) else (self._num_layers,)
@@ -146,15 +143,15 @@ class _OneDepth:
             with suppress(AttributeError):  # where it follows from the number of layers
                 text.layer_types = text.layer_types[:num_layers]
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
-        base = empty_base(config, model, dtype).requires_grad_(False)
+        base = load.empty_base(config, model, dtype).requires_grad_(False)
         with torch.device("meta"):
             self._model = add_lora(base, lora, "", None)
         with self._mode:
             _leave_meta_device(self._model)
-            give_empty_weights(base, model, dtype)
-        install_answer_losses(base)
+            quantization.give_empty_weights(base, model, dtype)
+        chunked_cross_entropy.install_answer_losses(base)
         attention.use_packed_attention(base)
-        fuse_layers(self._model)
+        fused_layers.fuse_layers(self._model)
         self._model.train()
         self.causal_lm: Any = base
 
@@ -192,7 +189,7 @@ class _OneDepth:
             working_bytes=live.peak - gradients - activations - logits,
             num_trainable=sum(p.numel() for p in trained),
             num_in_small_tensors=sum(p.numel() for p in trained if p.numel() < _PAGED_FROM),
-            num_parameters=num_parameters(model),
+            num_parameters=quantization.num_parameters(model),
         )
 
 

@@ -24,13 +24,11 @@ from medqa_cli.config.schema import Config
 from medqa_cli.environment import describe_environment, recorded_environment
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import CARD_NAME, RunFolder, atomic_file, locked, require_file, sha256_of_file, write_json
-from medqa_cli.model import devices
+from medqa_cli.model import devices, quantization
 from medqa_cli.model.load import LoadedModel, load_model, load_tokenizer
-from medqa_cli.model.quantization import keep_weights_differentiable
 from medqa_cli.model.weights import adapter_file
 from medqa_cli.prompt.encoder import PromptEncoder
-from medqa_cli.training import checkpoints, outcome
-from medqa_cli.training.resume import prepare_run_folder
+from medqa_cli.training import checkpoints, outcome, resume
 
 _KEYS = ("prompt", "chosen", "rejected")
 # Token ids of a pair, as TRL names them: the prompt, and both answers with their end token.
@@ -79,7 +77,7 @@ def train_on_pairs(
     pairs = _pairs_that_fit(rows, loaded, pairs_path, config.model.max_length)
     console.doing("training ...")
     with locked(run.path, "medqa train"):
-        prepare_run_folder(run, None, restart=restart)
+        resume.prepare_run_folder(run, None, restart=restart)
         with atomic_file(run.config_path) as file:
             file.write(resolved_config)
         write_json(run.environment_path, _environment(start, loaded))
@@ -244,7 +242,7 @@ def _train(
         from datasets import Dataset
         from trl import DPOTrainer
 
-        keep_weights_differentiable(loaded.model)
+        quantization.keep_weights_differentiable(loaded.model)
         if (bias := loaded.model.peft_config["default"].bias) != "none":
             raise InputError(
                 f"the adapter was trained with lora.bias: {bias}; the base would move with it, and there would be no "

@@ -20,10 +20,8 @@ from medqa_cli.model.lora import as_plain_lora, plain_lora_config, write_adapter
 from medqa_cli.model.weights import ADAPTER_FILES
 from medqa_cli.prompt.chat_template import install_chat_template
 from medqa_cli.prompt.contract import PromptContract
-from medqa_cli.training import checkpoints
-from medqa_cli.training.callbacks import EarlyStopping
+from medqa_cli.training import callbacks, checkpoints, divergence
 from medqa_cli.training.checkpoints import NotWrittenError, checkpoint_at
-from medqa_cli.training.divergence import DivergedError
 
 # Ids of rows in a message; train.json has all of them.
 _MOST_ROWS = 16
@@ -47,13 +45,13 @@ class Outcome:
 
     status: Status
     stop_reason: StopReason
-    error: DivergedError | NotWrittenError | None
+    error: divergence.DivergedError | NotWrittenError | None
     global_step: int
     num_tokens: int
     tokens_per_second: float
     num_skipped_steps: int
     num_validation_examples: int
-    early_stopping: EarlyStopping
+    early_stopping: callbacks.EarlyStopping
 
 
 def adapter_checkpoint(run: RunFolder, outcome: Outcome) -> Path | None:
@@ -92,7 +90,7 @@ def error_of(outcome: Outcome, run: RunFolder, data_dir: Path) -> MedqaError | N
         return None
     newest = newest_step(run, outcome.global_step)
     error = outcome.error
-    if isinstance(error, DivergedError):
+    if isinstance(error, divergence.DivergedError):
         ids = error.row_ids
         more = f" and {len(ids) - _MOST_ROWS} more" if len(ids) > _MOST_ROWS else ""
         rows = f"; its rows in {data_dir / error.split}.jsonl: {', '.join(ids[:_MOST_ROWS])}{more}" if ids else ""
@@ -132,7 +130,7 @@ def summarize(outcome: Outcome, run: RunFolder, log: Sequence[dict[str, Any]]) -
     losses = [line["loss"] for line in log if "loss" in line]
     validation = [line["validation_loss"] for line in log if "validation_loss" in line]
     error, diverged = outcome.error, None
-    if isinstance(error, DivergedError):
+    if isinstance(error, divergence.DivergedError):
         diverged = {"step": error.step, "reason": error.reason, "split": error.split, "rows": error.row_ids}
     return {
         "status": outcome.status,

@@ -17,12 +17,8 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import EncodedSplit
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
-from medqa_cli.model import devices
-from medqa_cli.model.load import empty_base
-from medqa_cli.model.lora import check_init
-from medqa_cli.model.quantization import num_parameters, num_unquantized
-from medqa_cli.training import setup
-from medqa_cli.training.data_order import num_steps, num_tokens, num_tokens_of_training
+from medqa_cli.model import devices, load, lora, quantization
+from medqa_cli.training import data_order, setup
 from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, Target, device_at_hand, fits, gib
 from medqa_cli.training.run import run_loop
 
@@ -57,7 +53,7 @@ def plan(config: Config, *, gpu_memory_gb: float | None, probe: bool) -> dict[st
     """
     if probe and gpu_memory_gb is not None:
         raise InputError("--probe takes steps on the device at hand; --gpu-memory plans for another", "leave one out")
-    check_init(config.model, config.lora, sharded=False)
+    lora.check_init(config.model, config.lora, sharded=False)
     device = devices.pick_device()
     console.doing("reading the data ...")
     inputs = setup.prepare(config, device, devices.pick_compute_dtype(config.model.compute_dtype, device))
@@ -68,23 +64,23 @@ def plan(config: Config, *, gpu_memory_gb: float | None, probe: bool) -> dict[st
         target = Target("cuda", size, size, 0, has_flash=dtype == torch.bfloat16)
         inputs, device_name = replace(inputs, dtype=dtype), f"a GPU with {gpu_memory_gb:g} GB"
     console.doing("predicting the memory ...")
-    base, examples = empty_base(inputs.hf_config, config.model, inputs.dtype), inputs.data.examples
+    base, examples = load.empty_base(inputs.hf_config, config.model, inputs.dtype), inputs.data.examples
     setup.tell_layers(base, config, inputs.dtype)
     estimator = MemoryEstimator(inputs.hf_config, examples, inputs.dtype, target)
     estimate = estimator.predict(config)
-    train_tokens = num_tokens_of_training(config.train, examples)
-    setup.tell_unusual_settings(config, num_parameters(base), len(examples))
+    train_tokens = data_order.num_tokens_of_training(config.train, examples)
+    setup.tell_unusual_settings(config, quantization.num_parameters(base), len(examples))
     return {
         "model": inputs.source.name,
         "device": device_name,
         "parameters": {
             "total": estimate.step.num_parameters,
             "trainable": estimate.step.num_trainable,
-            "unquantized": num_unquantized(base) if config.model.quantization != "none" else None,
+            "unquantized": quantization.num_unquantized(base) if config.model.quantization != "none" else None,
         },
         "num_train_examples": len(examples),
-        "tokens_per_epoch": num_tokens(examples),
-        "optimizer_steps": num_steps(config.train, len(examples)),
+        "tokens_per_epoch": data_order.num_tokens(examples),
+        "optimizer_steps": data_order.num_steps(config.train, len(examples)),
         "train_tokens": train_tokens,
         **_memory(estimate, target),
         "advice": [] if fits(estimate, target) else advise(estimator, config, estimate),

@@ -13,9 +13,7 @@ from medqa_cli.data.dataset import INDEX_NAME
 from medqa_cli.environment import INDEX_SHA256, TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, lack_of_room, sha256_of_file
-from medqa_cli.training import checkpoints
-from medqa_cli.training.callbacks import keep_log_until
-from medqa_cli.training.data_order import examples_per_step
+from medqa_cli.training import callbacks, checkpoints, data_order
 
 T = TypeVar("T")
 
@@ -78,7 +76,7 @@ def bound_to(config: Config, optimizer: str) -> dict[str, Any]:
         TRAIN_SHA256: sha256,
         "the optimizer on this device": optimizer,
         # A checkpoint knows its place in the data by the number of steps.
-        "the number of examples per step": examples_per_step(config.train),
+        "the number of examples per step": data_order.examples_per_step(config.train),
     }
     if config.prompt.sources:
         settings |= {f"sources.{key}": getattr(config.sources, key) for key in ("gold", "closed_book", "absent")}
@@ -169,7 +167,7 @@ def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool
     if checkpoint is None:
         run.train_log_path.unlink(missing_ok=True)
     else:
-        keep_log_until(run.train_log_path, checkpoints.step_of(checkpoint))
+        callbacks.keep_log_until(run.train_log_path, checkpoints.step_of(checkpoint))
 
 
 def warn_if_disk_is_small(run: RunFolder, config: TrainConfig, num_steps: int, num_trained: int) -> None:

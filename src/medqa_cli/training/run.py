@@ -18,14 +18,10 @@ from medqa_cli.data.dataset import evenly_spaced, report_of
 from medqa_cli.environment import describe_environment, recorded_environment
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, locked, write_json
-from medqa_cli.model import devices
-from medqa_cli.model.lora import check_init
-from medqa_cli.training import arguments, callbacks, fsdp, outcome, setup
+from medqa_cli.model import devices, lora
+from medqa_cli.training import arguments, callbacks, checkpoints, compiling, data_order, fsdp, outcome, setup
 from medqa_cli.training.callbacks import read_log
-from medqa_cli.training.checkpoints import NotWrittenError, full_disk_is_an_error, set_aside
-from medqa_cli.training.compiling import settle_compiling
 from medqa_cli.training.core_sharing import sharing_cores
-from medqa_cli.training.data_order import num_steps, validation_interval
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector
 from medqa_cli.training.estimate import ForwardLimits, MemoryEstimate, estimate_here, forward_limits
 from medqa_cli.training.resume import (
@@ -79,14 +75,14 @@ def train(
             # Only now: whatever was wrong with data, model or config has left an earlier training run untouched.
             locks.enter_context(locked(run.path, "medqa train"))
             prepare_run_folder(run, checkpoint, restart=restart)
-            steps = num_steps(config.train, len(inputs.data.examples))
+            steps = data_order.num_steps(config.train, len(inputs.data.examples))
             warn_if_disk_is_small(run, config.train, steps, model.get_nb_trainable_parameters()[0])
             with atomic_file(run.config_path) as file:
                 file.write(resolved_config)
             write_json(run.environment_path, environment)
 
         written_by_main(run, begin)
-        with full_disk_is_an_error(run.path):
+        with checkpoints.full_disk_is_an_error(run.path):
             result = run_loop(run, model, inputs, estimate, checkpoint)
         console.doing("saving the adapter ...")
         summary = _summarize(run, result, inputs, estimate, time.perf_counter() - started)
@@ -101,7 +97,7 @@ def _check_settings(config: Config, resolved_config: str) -> tuple[torch.device,
     """
     with distributed.raise_on_all_ranks():
         fsdp.check_sharding(config.model, config.train)
-        check_init(config.model, config.lora, sharded=distributed.is_sharded())
+        lora.check_init(config.model, config.lora, sharded=distributed.is_sharded())
         arguments.require_tracker(config.train.report_to)
         device = devices.pick_device()
         trained_with = bound_to(config, arguments.optimizer_on(config.train.optim, device))
@@ -123,7 +119,7 @@ def _settled_model(
         setup.describe_run(model, inputs)
     way = setup.settle_way_for_training(model, inputs)
     recomputes = _forward_limits(inputs, estimate).recomputed
-    is_compiled = settle_compiling(model, inputs, way, recomputes=recomputes, before=was_compiled)
+    is_compiled = compiling.settle_compiling(model, inputs, way, recomputes=recomputes, before=was_compiled)
     return model, {
         **describe_environment(),
         "device": devices.describe_device(inputs.device),
@@ -155,7 +151,7 @@ def run_loop(
     divergence = DivergenceDetector()
     log = distributed.from_main(lambda: read_log(run.train_log_path))
     early_stopping = callbacks.EarlyStopping(log, config.train.early_stopping_patience)
-    with console.run_display("training", num_steps(config.train, len(examples))) as display:
+    with console.run_display("training", data_order.num_steps(config.train, len(examples))) as display:
         peak_memory = partial(devices.peak_memory_bytes, inputs.device)
         monitor = callbacks.TrainingMonitor(run.train_log_path, display, divergence, peak_memory)
         trainer = MedqaTrainer(
@@ -197,7 +193,7 @@ def _arguments(
             output_dir=run.checkpoints_dir,
             device=inputs.device,
             compute_dtype=inputs.dtype,
-            eval_steps=validation_interval(config.train, len(inputs.data.examples), num_validation),
+            eval_steps=data_order.validation_interval(config.train, len(inputs.data.examples), num_validation),
         )
     # Before the first step the adapter is zero: the first evaluation is the base model's.
     args.eval_on_start = num_validation > 0 and not is_resumed
@@ -223,7 +219,7 @@ def _run_to_the_end(
     """Train; return how it ended, with the error that ended it if one did."""
     status: outcome.Status = "interrupted"
     reason: outcome.StopReason = "signal"
-    raised: DivergedError | NotWrittenError | None = None
+    raised: DivergedError | checkpoints.NotWrittenError | None = None
     try:
         trainer.train(checkpoint)
         step = trainer.state.global_step
@@ -241,9 +237,9 @@ def _run_to_the_end(
         if error.risen_since < error.step:
             # Checkpoints saved after that point are already diverging.
             checkpoints_dir, since = Path(trainer.args.output_dir), error.risen_since - 1
-            for path in distributed.from_main(lambda: set_aside(checkpoints_dir, since)):
+            for path in distributed.from_main(lambda: checkpoints.set_aside(checkpoints_dir, since)):
                 console.warn(f"{path} was saved when the loss was rising already; --resume does not go on from it")
-    except NotWrittenError as error:
+    except checkpoints.NotWrittenError as error:
         reason, raised = "not_written", error
     except KeyboardInterrupt:
         # A second Ctrl-C: at once, with the checkpoints that there are. Other ranks may be anywhere by now.

@@ -10,24 +10,20 @@ import transformers
 
 from medqa_cli import console, distributed
 from medqa_cli.config.schema import SCHEDULERS_THAT_WATCH, Config, LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.data import grounding, retrieval
 from medqa_cli.data.dataset import EncodedSplit, encode_rows, read_split
-from medqa_cli.data.grounding import Sources, ground_rows
-from medqa_cli.data.retrieval import PassageIndex
 from medqa_cli.environment import INDEX_SHA256, TRAIN_SHA256
 from medqa_cli.errors import InputError
-from medqa_cli.model.devices import describe_device, dtype_name
+from medqa_cli.model import devices, quantization
 from medqa_cli.model.kernels.fused_layers import use_liger_kernels
 from medqa_cli.model.kernels.verify import Way, settle_way
 from medqa_cli.model.load import load_base, load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.lora import add_lora, find_targets, init_adapter
-from medqa_cli.model.quantization import tell_unquantized
 from medqa_cli.model.resolve import ModelRef, find_base
 from medqa_cli.prompt.contract import PromptContract, make_contract, room_for_earlier
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.template import prompt_notes
-from medqa_cli.training.arguments import optimizer_on
-from medqa_cli.training.data_order import examples_per_step, num_steps
-from medqa_cli.training.fsdp import launchers_mixed_precision
+from medqa_cli.training import arguments, data_order, fsdp
 
 # Parameters of the base -> the highest usual learning rate, five times that of QLoRA (arXiv 2305.14314, table 9:
 # 2e-4 up to 13 billion, 1e-4 above) and of LoRA (arXiv 2106.09685, tables 11 and 12: 2e-4 on GPT-2 and GPT-3). Small
@@ -83,10 +79,10 @@ def prepare(config: Config, device: torch.device, dtype: torch.dtype) -> Trainin
         hf_config = load_config(source.location, source.revision)
         encoder = PromptEncoder(contract, tokenizer, num_embeddings(hf_config))
         if contract.text.sources:
-            sources = Sources(PassageIndex.of_folder(Path(config.data.dir)), encoder)
+            sources = grounding.Sources(retrieval.PassageIndex.of_folder(Path(config.data.dir)), encoder)
             decline = contract.text.decline
-            train_rows = ground_rows(train_rows, sources, config.sources, decline, config.seed)
-            validation_rows = ground_rows(validation_rows, sources, config.sources, decline, config.seed)
+            train_rows = grounding.ground_rows(train_rows, sources, config.sources, decline, config.seed)
+            validation_rows = grounding.ground_rows(validation_rows, sources, config.sources, decline, config.seed)
         data = encode_rows(train_rows, encoder, max_length)
         validation = encode_rows(validation_rows, encoder, max_length)
         _tell_what_does_not_fit(data, max_length, earlier_tokens, contract.text.sources)
@@ -178,7 +174,7 @@ def make_model(inputs: TrainingInputs) -> Any:
 
 def tell_layers(base: Any, config: Config, dtype: torch.dtype) -> None:
     """Note what is unusual about the layers of a base: those that stay unquantized, those that get an adapter."""
-    tell_unquantized(base, config.model, dtype)
+    quantization.tell_unquantized(base, config.model, dtype)
     if note := find_targets(base, config.lora).note:
         console.note(note)
 
@@ -198,14 +194,14 @@ def describe_run(model: Any, inputs: TrainingInputs) -> None:
     config = inputs.config
     trainable, total = model.get_nb_trainable_parameters()
     console.note(
-        f"{config.model.name_or_path}: {config.model.quantization} base, {dtype_name(inputs.dtype)} products, "
-        f"{trainable:,} of {total:,} parameters trained, on {describe_device(inputs.device)}"
+        f"{config.model.name_or_path}: {config.model.quantization} base, {devices.dtype_name(inputs.dtype)} products, "
+        f"{trainable:,} of {total:,} parameters trained, on {devices.describe_device(inputs.device)}"
         + (f", in each of {distributed.world_size()} processes" if distributed.world_size() > 1 else "")
     )
-    if (ignored := launchers_mixed_precision()) is not None:
+    if (ignored := fsdp.launchers_mixed_precision()) is not None:
         console.note(f"mixed_precision: {ignored} of accelerate's config has no effect; model.compute_dtype decides")
     tell_unusual_settings(config, total, len(inputs.data.examples))
-    optimizer = optimizer_on(config.train.optim, inputs.device)
+    optimizer = arguments.optimizer_on(config.train.optim, inputs.device)
     if optimizer != config.train.optim:
         why = "works on whole tensors" if distributed.is_sharded() else "needs a GPU"
         console.note(f"train.optim: {config.train.optim} {why}; {optimizer} computes the same steps here")
@@ -213,7 +209,7 @@ def describe_run(model: Any, inputs: TrainingInputs) -> None:
 
 def tell_unusual_settings(config: Config, num_parameters: int, num_examples: int) -> None:
     """Note the settings that are far from what people train adapters with; what lies there has ruined models."""
-    steps = num_steps(config.train, num_examples)
+    steps = data_order.num_steps(config.train, num_examples)
     for unusual in unusual_settings(config.lora, config.train, num_parameters, num_examples, steps):
         console.note(f"unusual: {unusual}")
 
@@ -256,7 +252,7 @@ def unusual_settings(
         notes.append(
             f"train.warmup_ratio {train.warmup_ratio:g}: the learning rate rises for {steps} of {num_steps} steps"
         )
-    rows = num_steps * examples_per_step(train)
+    rows = num_steps * data_order.examples_per_step(train)
     if train.max_steps > 0 and rows < _LEAST_SHARE_OF_ROWS * num_examples:
         notes.append(f"train.max_steps {train.max_steps}: {rows:,} of {num_examples:,} training rows are seen")
     return notes

@@ -17,7 +17,7 @@ from helpers.pretend_cuda.card import CUDA, outliers, pretend
 from helpers.pretend_cuda.host import Host
 from medqa_cli.answering import decode
 from medqa_cli.config.schema import GenerateConfig, LoraConfig, ModelConfig, TrainConfig
-from medqa_cli.model import memory_profile
+from medqa_cli.model import load, memory_profile
 from medqa_cli.model.kernels import attention, fused_layers, lora_products, packing
 from medqa_cli.prompt.encoder import Example
 from medqa_cli.training import arguments
@@ -62,7 +62,7 @@ def model_of(case: dict[str, Any], layers: int) -> memory_profile._OneDepth:
     """The model of a case, as fake CUDA tensors."""
     # Of an earlier case, in another mode of fake tensors.
     attention.example_starts.cache_clear()
-    memory_profile.quiet_libraries()
+    load.quiet_libraries()
     with CUDA:
         config, dtype = config_of(case, layers), getattr(torch, case["dtype"])
         return memory_profile._OneDepth(layers, config, *sections_of(case), dtype)

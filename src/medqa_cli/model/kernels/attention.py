@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from medqa_cli.errors import MedqaError, reason_of
@@ -38,16 +39,16 @@ class NotPackableError(MedqaError):
 
 def packed_attention(
     module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    example_lengths: tuple[int, ...] | torch.Tensor | None = None,
+    example_lengths: tuple[int, ...] | Tensor | None = None,
     sliding_window: int | None = None,
     **others: Any,
-) -> tuple[torch.Tensor, None]:
+) -> tuple[Tensor, None]:
     """Causal attention within each example, in the form that Transformers' attention interface asks for.
 
     Args:
@@ -74,7 +75,7 @@ def packed_attention(
         query, key, value = (tensor.to(wanted) for tensor in (query, key, value))
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     like_sized = query.shape[-1] == value.shape[-1]
-    if isinstance(example_lengths, torch.Tensor):
+    if isinstance(example_lengths, Tensor):
         unusual = [attention_mask, sliding_window, dropout or None, _unknown_keywords(others) or None]
         if any(found is not None for found in unusual) or not like_sized:
             raise NotPackableError("its attention has a mask, a window, dropout or more")
@@ -86,16 +87,16 @@ def packed_attention(
     if varlen is not None:
         return varlen(query, key, value, example_lengths, scale, window), None
     if query.device.type == "cpu" and dropout == 0.0 and like_sized and _cpu_kernel_takes(query.shape[-1], window):
-        out: torch.Tensor = CpuAttention.apply(query, key, value, example_lengths, scale)
+        out: Tensor = CpuAttention.apply(query, key, value, example_lengths, scale)
         return out, None
     return _attention_per_example(query, key, value, example_lengths, scale, window, dropout), None
 
 
 def _refuse_other_attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
     example_lengths: tuple[int, ...] | None,
     others: dict[str, Any],
 ) -> None:
@@ -193,10 +194,10 @@ def is_packed(model: Any) -> bool:
     return bool(model.config.get_text_config()._attn_implementation == PACKED_ATTENTION)
 
 
-VarlenAttention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, ...], float, int | None], torch.Tensor]
+VarlenAttention = Callable[[Tensor, Tensor, Tensor, tuple[int, ...], float, int | None], Tensor]
 
 
-def _flash_takes(query: torch.Tensor, dropout: float) -> bool:
+def _flash_takes(query: Tensor, dropout: float) -> bool:
     return (
         query.device.type == "cuda"
         and query.dtype in _FLASH_DTYPES
@@ -206,7 +207,7 @@ def _flash_takes(query: torch.Tensor, dropout: float) -> bool:
     )
 
 
-def _varlen_kernel_for(query: torch.Tensor, key: torch.Tensor) -> VarlenAttention | None:
+def _varlen_kernel_for(query: Tensor, key: Tensor) -> VarlenAttention | None:
     """Return the kernel if it has been proven for such heads in this process; tensors without content prove nothing."""
     kernel = _varlen_kernel(query.device.type)
     if kernel is None or isinstance(query, FakeTensor):
@@ -241,7 +242,7 @@ def _problem_of(kernel: VarlenAttention, device: torch.device, dtype: torch.dtyp
     wide = [torch.randn(shape, generator=generator).to(device=device, dtype=dtype).float() for shape in shapes]
     *inputs, direction = wide
 
-    def run(attend: Callable[..., torch.Tensor], wanted: torch.dtype, window: int | None) -> list[torch.Tensor]:
+    def run(attend: Callable[..., Tensor], wanted: torch.dtype, window: int | None) -> list[Tensor]:
         tensors = [tensor.to(wanted, copy=True).requires_grad_() for tensor in inputs]
         out = attend(*tensors, lengths, scale, window)
         gradients = torch.autograd.grad(out, tensors, direction.transpose(1, 2).to(wanted))
@@ -283,14 +284,14 @@ def _varlen_kernel(device_type: str) -> VarlenAttention | None:
 
 
 def _varlen_attention(
-    kernel: Callable[..., torch.Tensor],
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    kernel: Callable[..., Tensor],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     lengths: tuple[int, ...],
     scale: float,
     window: int | None,
-) -> torch.Tensor:
+) -> Tensor:
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, heads, head_dim)
     starts, longest = example_starts(lengths, query.device), max(lengths)
     # (-1, 0): causal, without a limit to the left.
@@ -298,26 +299,26 @@ def _varlen_attention(
     return kernel(q, k, v, starts, starts, longest, longest, scale, window_size)[None]
 
 
-def _torch_kernel(*arguments: Any) -> torch.Tensor:
+def _torch_kernel(*arguments: Any) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     *inputs, scale, window_size = arguments
     grouped = inputs[0].shape[1] != inputs[1].shape[1]
     out = varlen_attn(*inputs, scale=scale, window_size=window_size, enable_gqa=grouped)
-    assert isinstance(out, torch.Tensor)
+    assert isinstance(out, Tensor)
     return out
 
 
-def _flash_attn_kernel(*arguments: Any) -> torch.Tensor:
+def _flash_attn_kernel(*arguments: Any) -> Tensor:
     from flash_attn import flash_attn_varlen_func
 
     *inputs, scale, window_size = arguments
-    out: torch.Tensor = flash_attn_varlen_func(*inputs, softmax_scale=scale, causal=True, window_size=window_size)
+    out: Tensor = flash_attn_varlen_func(*inputs, softmax_scale=scale, causal=True, window_size=window_size)
     return out
 
 
 @functools.lru_cache(maxsize=2)
-def example_starts(lengths: tuple[int, ...], device: torch.device) -> torch.Tensor:
+def example_starts(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """Return where each example begins, and the end of the last: ``(examples + 1,)`` int32.
 
     All layers of a forward pass ask for the same one, so it is made once.
@@ -328,14 +329,14 @@ def example_starts(lengths: tuple[int, ...], device: torch.device) -> torch.Tens
 
 
 def _attention_per_example(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     lengths: tuple[int, ...],
     scale: float,
     window: int | None,
     dropout: float,
-) -> torch.Tensor:
+) -> Tensor:
     # Not enable_gqa: on CUDA that leaves only the kernel that keeps all scores in float32 (torch/nn/functional.py).
     group = query.shape[1] // key.shape[1]
     key, value = (tensor.repeat_interleave(group, 1) if group > 1 else tensor for tensor in (key, value))

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import CausalLMOutput
 
@@ -36,7 +37,7 @@ def install_answer_losses(causal_lm: Any) -> None:
     def forward(
         self: Any,
         *args: Any,
-        targets: torch.Tensor | None = None,
+        targets: Tensor | None = None,
         example_lengths: tuple[int, ...] | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -64,11 +65,11 @@ def use_whole_logits(causal_lm: Any, wanted: bool) -> None:
 def _one_at_a_time(
     causal_lm: Any,
     own_forward: Callable[..., Any],
-    targets: torch.Tensor | None,
+    targets: Tensor | None,
     example_lengths: tuple[int, ...],
     *,
-    input_ids: torch.Tensor,
-    logits_to_keep: torch.Tensor,
+    input_ids: Tensor,
+    logits_to_keep: Tensor,
     **_: Any,
 ) -> Any:
     """Compute each example by itself: the model makes positions and masks as it does for any single text."""
@@ -113,11 +114,11 @@ def _rotate_differently(config: Any, example_lengths: tuple[int, ...]) -> bool:
     )
 
 
-def _losses_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _losses_of(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
-def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: torch.Tensor) -> torch.Tensor:
+def answer_losses(hidden: Tensor, output_layer: torch.nn.Module, targets: Tensor) -> Tensor:
     """Return the negative log-likelihood of each target: ``(N,)`` float32, in nats.
 
     Args:
@@ -129,8 +130,8 @@ def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: 
     rows = _chunk_rows(output_layer, hidden.device.type)
     if _is_frozen_linear(output_layer):
 
-        def frozen_losses() -> torch.Tensor:
-            losses: torch.Tensor = _FrozenHeadLosses.apply(part, output_layer.weight, output_layer.bias, targets, rows)
+        def frozen_losses() -> Tensor:
+            losses: Tensor = _FrozenHeadLosses.apply(part, output_layer.weight, output_layer.bias, targets, rows)
             return losses
 
         autocast = torch.is_autocast_enabled(hidden.device.type)
@@ -139,13 +140,13 @@ def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: 
             return frozen_losses()
         # In the place of the layer's forward pass, once: FSDP gathers its weights for that.
         with changed((output_layer, "forward", lambda hidden: frozen_losses())):
-            gathered: torch.Tensor = output_layer(hidden)
+            gathered: Tensor = output_layer(hidden)
         return gathered
     if is_sharded:
         # FSDP gathers the weights at each call, and all ranks must call equally often.
         rows = len(targets)
 
-    def chunk_losses(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    def chunk_losses(part: Tensor, wanted: Tensor) -> Tensor:
         return F.cross_entropy(output_layer(part).float(), wanted, reduction="none")
 
     parts = zip(hidden.split(rows), targets.split(rows), strict=True)
@@ -173,8 +174,8 @@ def _is_plain(causal_lm: Any) -> bool:
     if getattr(causal_lm, "medqa_uses_whole_logits", False):
         return False
     config = causal_lm.config.get_text_config()
-    changed = any(getattr(config, key, None) not in (None, 1, 1.0) for key in _LOGIT_CHANGES)
-    return not changed and causal_lm.base_model is not causal_lm and causal_lm.get_output_embeddings() is not None
+    is_changed = any(getattr(config, key, None) not in (None, 1, 1.0) for key in _LOGIT_CHANGES)
+    return not is_changed and causal_lm.base_model is not causal_lm and causal_lm.get_output_embeddings() is not None
 
 
 def _chunk_rows(output_layer: Any, device_type: str) -> int:
@@ -187,14 +188,7 @@ class _FrozenHeadLosses(torch.autograd.Function):
     """Cross-entropy after a frozen linear layer; keeps only the gradient of ``hidden``."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        targets: torch.Tensor,
-        rows: int,
-    ) -> torch.Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int) -> Tensor:
         losses = hidden.new_empty(len(targets), dtype=torch.float32)
         grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         # Made once, not for each chunk: large blocks that come and go scatter the memory, which then grows.
@@ -222,12 +216,12 @@ class _FrozenHeadLosses(torch.autograd.Function):
         return losses
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = ctx.saved_tensors
         return (grad * grads[0].to(grad.dtype)[:, None], None, None, None, None)
 
 
-def _losses_and_probabilities(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _losses_and_probabilities(logits: Tensor, targets: Tensor) -> Tensor:
     """Return each row's loss, ``(rows,)`` float32, and turn the logits into probabilities in place.
 
     In place, since a second tensor of this size, as ``logsumexp`` makes one, costs more than the exponentials.

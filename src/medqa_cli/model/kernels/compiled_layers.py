@@ -16,9 +16,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli.model.kernels import operators
-from medqa_cli.model.kernels.fused_layers import fused_adapter
-from medqa_cli.model.kernels.reduced_model import decoder_layers
+from medqa_cli.model.kernels import fused_layers, operators, reduced_model
 from medqa_cli.model.resolve import cache_dir
 
 
@@ -32,11 +30,11 @@ def why_not(causal_lm: Any) -> str:
     """Return why the layers of this model, with its adapter and fused layers, are not compiled; empty: they can be."""
     from peft.tuners.lora import LoraLayer
 
-    layers = decoder_layers(causal_lm)
+    layers = reduced_model.decoder_layers(causal_lm)
     if layers is None:
         return "its layers are not found"
     adapted = [module for layer in layers for module in layer.modules() if isinstance(module, LoraLayer)]
-    if any(fused_adapter(module) is None for module in adapted):
+    if any(fused_layers.fused_adapter(module) is None for module in adapted):
         return "an adapter with dropout, or in another form than plain LoRA, is not compiled"
     return ""
 
@@ -57,11 +55,11 @@ def compile_layers(causal_lm: Any) -> None:
     functorch.ban_recompute_materialized_backward = False
     torch.compiler.reset()  # graphs of another model with layers of the same class
     compiled: dict[type, Any] = {}
-    for layer in decoder_layers(causal_lm) or ():
+    for layer in reduced_model.decoder_layers(causal_lm) or ():
         for module in layer.modules():
             if isinstance(module, LoraLayer):
                 module.compiled_number = operators.number_of(module)
-                module.compiled_adapter = fused_adapter(module)
+                module.compiled_adapter = fused_layers.fused_adapter(module)
         kind = type(layer)
         if kind not in compiled:
             compiled[kind] = torch.compile(kind.forward, dynamic=True)
@@ -70,7 +68,7 @@ def compile_layers(causal_lm: Any) -> None:
 
 def uncompile_layers(causal_lm: Any) -> None:
     """Let the decoder layers compute as they did before ``compile_layers``."""
-    for layer in decoder_layers(causal_lm) or ():
+    for layer in reduced_model.decoder_layers(causal_lm) or ():
         vars(layer).pop("forward", None)  # the class's own appears again
 
 

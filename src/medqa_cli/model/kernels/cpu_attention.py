@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 # Queries in one piece of the CPU's backward pass: little above the diagonal is computed in vain.
 QUERY_BLOCK = 192
@@ -16,14 +17,7 @@ class CpuAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        lengths: tuple[int, ...],
-        scale: float,
-    ) -> torch.Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], scale: float) -> Tensor:
         """Return ``(1, T, heads, head_dim)`` for a query ``(1, heads, T, head_dim)``, key and value with kv_heads."""
         out, log_sums = attend(query, key, value, lengths, scale)
         ctx.save_for_backward(query, key, value, out, log_sums)
@@ -31,16 +25,14 @@ class CpuAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of query, key and value, a block of queries at a time."""
         query, key, value, out, log_sums = ctx.saved_tensors
         gradients = attend_backward(grads[0], query, key, value, out, log_sums, ctx.lengths, ctx.scale)
         return *gradients, None, None
 
 
-def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: tuple[int, ...], scale: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def attend(query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], scale: float) -> tuple[Tensor, Tensor]:
     """Return what ``CpuAttention`` does, and the log-sum-exp of the scores: ``(heads, T)`` float32."""
     _, heads, tokens, head_dim = query.shape
     group = heads // key.shape[1]
@@ -58,15 +50,15 @@ def attend(
 
 
 def attend_backward(
-    grad: torch.Tensor,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    out: torch.Tensor,
-    log_sums: torch.Tensor,
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    log_sums: Tensor,
     lengths: tuple[int, ...],
     scale: float,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of query, key and value for that of ``attend``'s first result."""
     # In the layout (T, heads, head_dim), which the layers before it want back.
     sums = tuple(
@@ -94,10 +86,7 @@ def _spans(lengths: tuple[int, ...]) -> Iterator[tuple[int, int]]:
 
 
 def _add_gradients(
-    rows: tuple[torch.Tensor, ...],
-    seen: tuple[torch.Tensor, torch.Tensor],
-    sums: tuple[torch.Tensor, ...],
-    scale: float,
+    rows: tuple[Tensor, ...], seen: tuple[Tensor, Tensor], sums: tuple[Tensor, ...], scale: float
 ) -> None:
     """Add the gradients of a block of queries, which see the S tokens from their example's first to their own last.
 
@@ -112,7 +101,7 @@ def _add_gradients(
     key, value = seen
     kv_heads, num_rows = key.shape[0], query.shape[1]
 
-    def by_group(tensor: torch.Tensor) -> torch.Tensor:
+    def by_group(tensor: Tensor) -> Tensor:
         """Join the query heads that share a key head: (kv_heads, group * rows, ...)."""
         return tensor.reshape(kv_heads, -1, *tensor.shape[2:])
 
@@ -129,7 +118,7 @@ def _add_gradients(
     grad_value += torch.bmm(probabilities.transpose(1, 2), grad)
 
 
-def _product_less(rows: torch.Tensor, columns: torch.Tensor, subtrahend: torch.Tensor) -> torch.Tensor:
+def _product_less(rows: Tensor, columns: Tensor, subtrahend: Tensor) -> Tensor:
     """Return rows columns' - subtrahend.
 
     In 16 bits a product is rounded before something can be taken off it, which loses the small difference of large

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from medqa_cli.model.kernels import operators
 from medqa_cli.model.kernels.lora_products import LoraWeight, gated_silu_lora_linear, lora_linear
 from medqa_cli.model.quantization import four_bit_layers
 
-_Grads = tuple[torch.Tensor | None, ...]
+_Grads = tuple[Tensor | None, ...]
 
 
 LORA_LINEAR, GATED_SILU, RMS_NORM = "LoRA linear", "gated SiLU", "RMSNorm"
@@ -122,7 +123,7 @@ def fused_adapter(layer: Any) -> str | None:
     return None if name is None or _dropout_probability(layer, name) else name
 
 
-def _lora_forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+def _lora_forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
     if torch.compiler.is_compiling():
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
@@ -139,7 +140,7 @@ def _lora_forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     return lora_linear(x, dropped, _weight_of(self, name))
 
 
-def _gated_silu_forward(self: Any, x: torch.Tensor) -> Any:
+def _gated_silu_forward(self: Any, x: Tensor) -> Any:
     if torch.compiler.is_compiling():  # the compiler fuses it
         return self.plain_forward(x)
     gate, up, down = self.gate_proj(x), self.up_proj(x), self.down_proj
@@ -154,7 +155,7 @@ def _weight_of(layer: Any, name: str) -> LoraWeight:
     return LoraWeight(lora_a, lora_b, layer.get_base_layer(), layer.scaling[name])
 
 
-def _rms_norm_forward(self: Any, hidden_states: torch.Tensor) -> Any:
+def _rms_norm_forward(self: Any, hidden_states: Tensor) -> Any:
     if torch.compiler.is_compiling():
         return self.plain_forward(hidden_states)
     if hidden_states.is_cuda and hidden_states.dtype == self.weight.dtype and _HAS_RMS_NORM_KERNEL:
@@ -169,7 +170,7 @@ _FORWARDS = {LORA_LINEAR: _lora_forward, GATED_SILU: _gated_silu_forward, RMS_NO
 _HAS_RMS_NORM_KERNEL = hasattr(torch.ops.aten, "_fused_rms_norm_backward")
 
 
-def rms_norm_in_one_kernel(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+def rms_norm_in_one_kernel(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Return what ``_RmsNorm`` does, rounded once instead of twice where ``x`` has 16 bits; keeps as much."""
     with torch.autocast(x.device.type, enabled=False):
         return F.rms_norm(x, weight.shape, weight, epsilon)
@@ -183,12 +184,12 @@ class _GatedSilu(torch.autograd.Function):
     """silu(gate) * up; keeps its two inputs only."""
 
     @staticmethod
-    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         ctx.save_for_backward(gate, up)
         return F.silu(gate).mul_(up)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+    def backward(ctx: Any, *grads: Tensor) -> _Grads:
         gate, up = ctx.saved_tensors
         grad_gate = torch.ops.aten.silu_backward(grads[0] * up, gate)
         return grad_gate, F.silu(gate).mul_(grads[0])
@@ -198,18 +199,18 @@ class _RmsNorm(torch.autograd.Function):
     """w x / sqrt(mean(x^2) + eps) with a frozen w, in float32 inside; keeps its input and one float per token."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         wide = x.float()
         # Autocast would compute it in 16 bits: float16 ends at 65,504.
         with torch.autocast(x.device.type, enabled=False):
             inverse = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(epsilon).rsqrt_().unsqueeze(-1)
         ctx.save_for_backward(x, weight, inverse)
         normed = (wide * inverse).to(x.dtype)
-        product: torch.Tensor = normed.mul_(weight) if normed.dtype == weight.dtype else weight * normed
+        product: Tensor = normed.mul_(weight) if normed.dtype == weight.dtype else weight * normed
         return product
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+    def backward(ctx: Any, *grads: Tensor) -> _Grads:
         x, weight, inverse = ctx.saved_tensors
         wide = x.float()
         grad = grads[0].float() * weight.float()

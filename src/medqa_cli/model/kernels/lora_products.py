@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-_Grads = tuple[torch.Tensor | None, ...]
+_Grads = tuple[Tensor | None, ...]
 
 # Trained weights in the type of the products, by storage and type; None: each use casts them again. No context
 # variable, since autograd runs the backward pass of a GPU in a thread of its own.
-_casts: dict[tuple[int, torch.dtype], torch.Tensor] | None = None
+_casts: dict[tuple[int, torch.dtype], Tensor] | None = None
 _keeps_constants = False
 
 
@@ -58,14 +59,14 @@ class LoraWeight(NamedTuple):
     s; ``constants``: those of W, where they are kept.
     """
 
-    lora_a: torch.Tensor
-    lora_b: torch.Tensor
+    lora_a: Tensor
+    lora_b: Tensor
     base: Any
     scaling: float
-    constants: torch.Tensor | None = None
+    constants: Tensor | None = None
 
 
-def lora_linear(x: torch.Tensor, dropped: torch.Tensor | None, weight: LoraWeight) -> torch.Tensor:
+def lora_linear(x: Tensor, dropped: Tensor | None, weight: LoraWeight) -> Tensor:
     """Return x W' + bias + s (dropped A') B': ``(..., out)``.
 
     Args:
@@ -76,19 +77,19 @@ def lora_linear(x: torch.Tensor, dropped: torch.Tensor | None, weight: LoraWeigh
     return _with_gradient(_LoraLinear, x, dropped, weight)
 
 
-def gated_silu_lora_linear(gate: torch.Tensor, up: torch.Tensor, weight: LoraWeight) -> torch.Tensor:
+def gated_silu_lora_linear(gate: Tensor, up: Tensor, weight: LoraWeight) -> Tensor:
     """Return ``lora_linear`` of silu(gate) * up, which is made again in the backward pass instead of kept."""
     return _with_gradient(_GatedSiluLoraLinear, gate, up, weight)
 
 
-def _with_gradient(function: Any, x: torch.Tensor, other: torch.Tensor | None, weight: LoraWeight) -> torch.Tensor:
+def _with_gradient(function: Any, x: Tensor, other: Tensor | None, weight: LoraWeight) -> Tensor:
     """Let ``function`` keep the inputs, then compute; its backward pass gets the gradient of what was computed."""
     with torch.autocast(x.device.type, enabled=False):
         weight = weight._replace(constants=_constants_of(weight.base))
-        compute: Callable[[], torch.Tensor] = partial(function.compute, x, other, weight)
+        compute: Callable[[], Tensor] = partial(function.compute, x, other, weight)
         if not torch.is_grad_enabled():
             return compute()
-        result: torch.Tensor = _Computed.apply(function.apply(x, other, *weight), compute)
+        result: Tensor = _Computed.apply(function.apply(x, other, *weight), compute)
     return result
 
 
@@ -96,11 +97,11 @@ class _Computed(torch.autograd.Function):
     """Computes what stands in the place of a tensor without content, and hands the gradient on to it."""
 
     @staticmethod
-    def forward(ctx: Any, place: torch.Tensor, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+    def forward(ctx: Any, place: Tensor, compute: Callable[[], Tensor]) -> Tensor:
         return compute()
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+    def backward(ctx: Any, *grads: Tensor) -> _Grads:
         return grads[0], None
 
 
@@ -108,18 +109,18 @@ class _LoraLinear(torch.autograd.Function):
     """Keeps the inputs of ``lora_linear``; its result has no content."""
 
     @staticmethod
-    def compute(x: torch.Tensor, dropped: torch.Tensor | None, weight: LoraWeight) -> torch.Tensor:
+    def compute(x: Tensor, dropped: Tensor | None, weight: LoraWeight) -> Tensor:
         return product(x, dropped, weight)
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, other: torch.Tensor | None, *weight: Any) -> torch.Tensor:
+    def forward(ctx: Any, x: Tensor, other: Tensor | None, *weight: Any) -> Tensor:
         lora_a, lora_b, ctx.base, ctx.scaling, constants = weight
         ctx.save_for_backward(x, other, lora_a, lora_b, constants)
         # Of the output's shape and type, and without memory.
         return x.new_empty(1).expand(*x.shape[:-1], ctx.base.out_features)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+    def backward(ctx: Any, *grads: Tensor) -> _Grads:
         x, dropped, lora_a, lora_b, constants = ctx.saved_tensors
         weight = LoraWeight(lora_a, lora_b, ctx.base, ctx.scaling, constants)
         return *product_backward(grads[0], x, dropped, weight, ctx.needs_input_grad[0]), None, None, None
@@ -129,12 +130,12 @@ class _GatedSiluLoraLinear(_LoraLinear):
     """Keeps the inputs of ``gated_silu_lora_linear``; its result has no content."""
 
     @staticmethod
-    def compute(gate: torch.Tensor, up: torch.Tensor | None, weight: LoraWeight) -> torch.Tensor:
+    def compute(gate: Tensor, up: Tensor | None, weight: LoraWeight) -> Tensor:
         assert up is not None
         return product(F.silu(gate).mul_(up), None, weight)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+    def backward(ctx: Any, *grads: Tensor) -> _Grads:
         gate, up, lora_a, lora_b, constants = ctx.saved_tensors
         weight = LoraWeight(lora_a, lora_b, ctx.base, ctx.scaling, constants)
         activated = F.silu(gate)
@@ -145,7 +146,7 @@ class _GatedSiluLoraLinear(_LoraLinear):
         return grad_gate, grad_x.mul_(activated), grad_a, grad_b, None, None, None
 
 
-def _constants_of(base: Any) -> torch.Tensor | None:
+def _constants_of(base: Any) -> Tensor | None:
     """Return the scales of blocks of a twice quantized weight, where they are kept; as ``dequantize_4bit`` makes them.
 
     ``(blocks,)`` float32 (bitsandbytes 0.50, functional.py).
@@ -155,12 +156,12 @@ def _constants_of(base: Any) -> torch.Tensor | None:
         return None
     import bitsandbytes as bnb
 
-    constants: torch.Tensor = bnb.functional.dequantize_blockwise(state.absmax, state.state2)
+    constants: Tensor = bnb.functional.dequantize_blockwise(state.absmax, state.state2)
     constants += state.offset
     return constants.float()
 
 
-def _dense_weight(base: Any, dtype: torch.dtype, constants: torch.Tensor | None = None) -> tuple[torch.Tensor, bool]:
+def _dense_weight(base: Any, dtype: torch.dtype, constants: Tensor | None = None) -> tuple[Tensor, bool]:
     """Return the frozen weight ``(out, in)`` in ``dtype``, and whether it is a copy that may be overwritten."""
     state = getattr(base.weight, "quant_state", None)
     if state is None:
@@ -179,12 +180,12 @@ def _sum_is_exact_enough(dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
-def _adapted_weight(weight: LoraWeight) -> torch.Tensor:
+def _adapted_weight(weight: LoraWeight) -> Tensor:
     dense, owned = _dense_weight(weight.base, torch.float32, weight.constants)
     return torch.addmm(dense, weight.lora_b, weight.lora_a, alpha=weight.scaling, out=dense if owned else None)
 
 
-def _cast(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def _cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
     if _casts is None or weight.dtype == dtype:
         return weight.to(dtype)
     key = (weight.untyped_storage()._cdata, dtype)
@@ -193,12 +194,12 @@ def _cast(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return _casts[key]
 
 
-def _scaled_product(first: torch.Tensor, second: torch.Tensor, scaling: float) -> torch.Tensor:
+def _scaled_product(first: Tensor, second: Tensor, scaling: float) -> Tensor:
     """Return s times a product of matrices, in one kernel; what is added is not read where ``beta`` is 0."""
     return torch.addmm(first.new_empty(()), first, second, beta=0, alpha=scaling)
 
 
-def product(x: torch.Tensor, dropped: torch.Tensor | None, weight: LoraWeight) -> torch.Tensor:
+def product(x: Tensor, dropped: Tensor | None, weight: LoraWeight) -> Tensor:
     """Return what ``lora_linear`` does."""
     lora_a, lora_b, base, scaling, constants = weight
     shape, x = x.shape, x.flatten(0, -2)
@@ -214,8 +215,8 @@ def product(x: torch.Tensor, dropped: torch.Tensor | None, weight: LoraWeight) -
 
 
 def product_backward(
-    grad: torch.Tensor, x: torch.Tensor, dropped: torch.Tensor | None, weight: LoraWeight, needs_input: bool
-) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+    grad: Tensor, x: Tensor, dropped: Tensor | None, weight: LoraWeight, needs_input: bool
+) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
     """Return the gradients of x, dropped, A and B for that of ``product``."""
     lora_a, lora_b, base, scaling, constants = weight
     shape, grad = x.shape, grad.flatten(0, -2)

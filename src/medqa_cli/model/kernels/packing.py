@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from medqa_cli.model.kernels.attention import is_packed
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
@@ -28,11 +29,11 @@ class PackedBatch:
     ``example_of_target``: ``(N,)`` int64, the example each belongs to; ``example_lengths``: tokens per example.
     """
 
-    input_ids: torch.Tensor
-    position_ids: torch.Tensor
-    logit_positions: torch.Tensor
-    targets: torch.Tensor
-    example_of_target: torch.Tensor
+    input_ids: Tensor
+    position_ids: Tensor
+    logit_positions: Tensor
+    targets: Tensor
+    example_of_target: Tensor
     example_lengths: tuple[int, ...]
 
 
@@ -76,13 +77,13 @@ def packed_batch(
     return PackedBatch(ids[None], positions[None], logits, of_logits, examples, example_lengths)
 
 
-def answer_token_losses(model: Any, batch: PackedBatch) -> torch.Tensor:
+def answer_token_losses(model: Any, batch: PackedBatch) -> Tensor:
     """Return the negative log-likelihood of each supervised token: ``(N,)`` float32, in nats."""
-    losses: torch.Tensor = _forward(model, batch, targets=batch.targets)
+    losses: Tensor = _forward(model, batch, targets=batch.targets)
     return losses
 
 
-def plain_losses(model: Any, example: Example) -> torch.Tensor:
+def plain_losses(model: Any, example: Example) -> Tensor:
     """Return the same of one example, by the model's own forward pass."""
     device = next(model.parameters()).device
     row, targets = torch.tensor([example.input_ids], device=device), torch.tensor(example.labels, device=device)[1:]
@@ -90,9 +91,9 @@ def plain_losses(model: Any, example: Example) -> torch.Tensor:
     return F.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORE_INDEX)[targets != IGNORE_INDEX]
 
 
-def answer_logits(model: Any, batch: PackedBatch) -> torch.Tensor:
+def answer_logits(model: Any, batch: PackedBatch) -> Tensor:
     """Return the logits at the positions whose next token belongs to an answer: ``(N, V)`` float32."""
-    logits: torch.Tensor = _forward(model, batch).logits[0]
+    logits: Tensor = _forward(model, batch).logits[0]
     return logits.float()
 
 
@@ -198,12 +199,12 @@ def score_answers(
     return scores
 
 
-def scores_of_logits(logits: torch.Tensor, batch: PackedBatch) -> list[AnswerScore]:
+def scores_of_logits(logits: Tensor, batch: PackedBatch) -> list[AnswerScore]:
     """Return the score of each answer of a batch; ``logits``: ``(N, V)``, as ``answer_logits`` gives them."""
     return scores_of(F.cross_entropy(logits, batch.targets, reduction="none"), batch)
 
 
-def scores_of(losses: torch.Tensor, batch: PackedBatch) -> list[AnswerScore]:
+def scores_of(losses: Tensor, batch: PackedBatch) -> list[AnswerScore]:
     """Return the score of each answer of a batch by the losses of its tokens: ``(N,)`` float32."""
     # At once to the host: a GPU is waited for twice, and not twice for each answer.
     losses, example_of_target = losses.cpu(), batch.example_of_target.cpu()

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from medqa_cli.model.changed import changed
 from medqa_cli.model.quantization import dense_weight, eight_bit_layers, four_bit_layers
@@ -105,18 +106,18 @@ def short_windows(causal_lm: Any) -> Iterator[bool]:
     """
     config = causal_lm.config
     longest = getattr(config.get_text_config(), "max_position_embeddings", None) or 1 << 62
-    changed: list[tuple[dict[str, Any], str, int]] = []
+    windows: list[tuple[dict[str, Any], str, int]] = []
     for owner in (config, config.get_text_config(), *causal_lm.modules()):
         for name, value in vars(owner).items():
             is_window = isinstance(value, int) and not isinstance(value, bool) and _WINDOW_NAMES.search(name)
             if is_window and _WINDOW < value < longest:
-                changed.append((vars(owner), name, value))
-    for settings, name, _ in changed:
+                windows.append((vars(owner), name, value))
+    for settings, name, _ in windows:
         settings[name] = _WINDOW
     try:
-        yield bool(changed)
+        yield bool(windows)
     finally:
-        for settings, name, value in changed:
+        for settings, name, value in windows:
             settings[name] = value
 
 
@@ -163,7 +164,7 @@ def in_float32(causal_lm: Any) -> Iterator[None]:
         yield
 
 
-def _float_forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
+def _float_forward(layer: Any, x: Tensor) -> Tensor:
     """Multiply with 8-bit weights without rounding ``x`` to 8 bits, which depends on all that stands beside it."""
     weight = dense_weight(layer)
     assert weight is not None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from medqa_cli import console, distributed
 from medqa_cli.errors import InputError, reason_of
@@ -29,7 +30,7 @@ _HINT = "take a model of another architecture: docs/architectures.md lists those
 # since the compiler divides its loops among threads by the first lengths that it sees.
 _LENGTHS_TO_COMPILE = (391, 633)
 
-_Numbers = dict[str, torch.Tensor]
+_Numbers = dict[str, Tensor]
 
 
 class _PlainForwardError(InputError):
@@ -229,7 +230,7 @@ class _Proof:
         # Dropout, if any, is part of what must be the same.
         modes = changed(*((module, "training", self._trains) for module in layer.modules()))
 
-        def numbers(x: torch.Tensor) -> _Numbers:
+        def numbers(x: Tensor) -> _Numbers:
             torch.manual_seed(2)
             x = x.detach().requires_grad_(self._trains)
             return self._numbers(lambda: layer(x.clone()), [x, *(p for p in layer.parameters() if p.requires_grad)])
@@ -251,7 +252,7 @@ class _Proof:
         use_own_attention(self._causal_lm)
         unfuse_layers(self._model)
 
-        def losses() -> torch.Tensor:
+        def losses() -> Tensor:
             return torch.cat([plain_losses(self._model, example) for example in self._examples])
 
         try:
@@ -294,7 +295,7 @@ class _Proof:
         except Exception as error:  # whatever an architecture raises in a way that is not its own
             return reason_of(error)
 
-    def _losses(self) -> torch.Tensor:
+    def _losses(self) -> Tensor:
         return answer_token_losses(self._model, pack(self._examples, self._device))
 
     def problem_of_compiled(self) -> str:
@@ -335,7 +336,7 @@ class _Proof:
         finally:
             self._model.eval()
 
-    def _numbers(self, compute: Callable[[], torch.Tensor], trained: Sequence[torch.Tensor]) -> _Numbers:
+    def _numbers(self, compute: Callable[[], Tensor], trained: Sequence[Tensor]) -> _Numbers:
         """Return values and, where the model is trained, the gradients of their weighted sum."""
         with torch.set_grad_enabled(self._trains), self._autocast():
             values = compute()
@@ -348,13 +349,13 @@ class _Proof:
             numbers["gradients"] = torch.cat([part.detach().float().flatten() for part in parts])
         return numbers
 
-    def _trained(self) -> list[torch.Tensor]:
+    def _trained(self) -> list[Tensor]:
         return [parameter for parameter in self._model.parameters() if parameter.requires_grad]
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
 
-    def _moved(self, values: torch.Tensor) -> torch.Tensor:
+    def _moved(self, values: Tensor) -> Tensor:
         """Return values each of which is off by a rounding error."""
         generator = torch.Generator().manual_seed(4)
         signs = torch.randint(2, values.shape, generator=generator).to(values) * 2 - 1
