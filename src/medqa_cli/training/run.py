@@ -19,7 +19,7 @@ from medqa_cli.environment import describe_environment, recorded_environment
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, locked, write_json
 from medqa_cli.model import devices, lora
-from medqa_cli.training import arguments, callbacks, checkpoints, compiling, data_order, fsdp, outcome, setup
+from medqa_cli.training import arguments, callbacks, checkpoints, data_order, fsdp, outcome, setup
 from medqa_cli.training.callbacks import read_log
 from medqa_cli.training.core_sharing import sharing_cores
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector
@@ -119,7 +119,7 @@ def _settled_model(
         setup.describe_run(model, inputs)
     way = setup.settle_way_for_training(model, inputs)
     recomputes = _forward_limits(inputs, estimate).recomputed
-    is_compiled = compiling.settle_compiling(model, inputs, way, recomputes=recomputes, before=was_compiled)
+    is_compiled = setup.settle_compiling(model, inputs, way, recomputes=recomputes, before=was_compiled)
     return model, {
         **describe_environment(),
         "device": devices.describe_device(inputs.device),

@@ -1,4 +1,7 @@
-"""What a training run or its plan needs: base, tokenizer, encoded data, the model. Also names unusual settings."""
+"""What a training run or its plan needs: base, tokenizer, encoded data, the model and the way in which it computes.
+
+Also names unusual settings.
+"""
 
 import math
 from dataclasses import dataclass
@@ -15,8 +18,9 @@ from medqa_cli.data.dataset import EncodedSplit, encode_rows, read_split
 from medqa_cli.environment import INDEX_SHA256, TRAIN_SHA256
 from medqa_cli.errors import InputError
 from medqa_cli.model import devices, quantization
+from medqa_cli.model.kernels.compiled_layers import has_cpp_compiler
 from medqa_cli.model.kernels.fused_layers import use_liger_kernels
-from medqa_cli.model.kernels.verify import Way, settle_way
+from medqa_cli.model.kernels.verify import Way, compile_if_right, settle_way
 from medqa_cli.model.load import load_base, load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.lora import add_lora, find_targets, init_adapter
 from medqa_cli.model.resolve import ModelRef, find_base
@@ -33,6 +37,9 @@ _LOWEST_LEARNING_RATE = 1e-6
 # alpha / r: 0.25 in QLoRA (16 / 64), 8 in LoRA on GPT-2 (32 / 4).
 _SCALES = (0.05, 16.0)
 _LEAST_SHARE_OF_ROWS = 0.1
+# Parameters times tokens of a training for each thread, from which on ``auto`` compiles: about twice what pays for the
+# compiling, which keeps one thread busy (docs/experiments/2026-12.md, "one graph for all layers").
+_ENOUGH_WORK = 5e13
 
 
 @dataclass(frozen=True)
@@ -187,6 +194,53 @@ def settle_way_for_training(model: Any, inputs: TrainingInputs) -> Way:
     """
     # The backward passes of fused layers read the base's weights, which FSDP has given away by then.
     return settle_way(model, inputs.source.name, inputs.dtype, trains=True, fuses=not distributed.is_sharded())
+
+
+def settle_compiling(model: Any, inputs: TrainingInputs, way: Way, *, recomputes: bool, before: bool | None) -> bool:
+    """Let a model that is settled for training compile its layers, where the config wants that; return whether it does.
+
+    Args:
+        model: in the way that ``settle_way`` found.
+        inputs: data, device and type.
+        way: that way.
+        recomputes: activations are recomputed in the backward pass.
+        before: what the run that is gone on from did, which ``auto`` follows; None: a fresh start.
+
+    Raises:
+        InputError: it is ``true``, and they cannot be compiled.
+    """
+    config = inputs.config.train
+    wanted, pays = config.compile, before
+    if wanted == "auto" and pays is None:
+        work = quantization.num_parameters(model) * data_order.num_tokens_of_training(config, inputs.data.examples)
+        pays = work >= _ENOUGH_WORK * torch.get_num_threads()
+    if wanted is False or (wanted == "auto" and not pays):
+        return False
+    problem = _why_not_compiled(inputs, way, recomputes)
+    if not problem:
+        with console.status("compiling the layers ..."):
+            problem = compile_if_right(model, inputs.source.name, inputs.dtype)
+        if problem and wanted == "auto":
+            console.note(f"the layers are not compiled: {problem}")
+    if problem and wanted is True:
+        raise InputError(f"train.compile: true, but {problem}", "leave it at auto, or set train.compile: false")
+    if problem and before:
+        console.warn(f"the run was begun with compiled layers and goes on without, to other last digits: {problem}")
+    return not problem
+
+
+def _why_not_compiled(inputs: TrainingInputs, way: Way, recomputes: bool) -> str:
+    if inputs.device.type != "cpu":
+        return "layers are compiled on a CPU only"
+    if distributed.world_size() > 1:
+        return "layers are compiled in a training by one process only"
+    if recomputes:
+        return "layers whose activations are recomputed are not compiled (train.gradient_checkpointing)"
+    if not way.packed:
+        return "this model computes one example at a time"
+    if not has_cpp_compiler():
+        return "there is no C++ compiler: install g++, or name one in the environment variable CXX"
+    return ""
 
 
 def describe_run(model: Any, inputs: TrainingInputs) -> None:

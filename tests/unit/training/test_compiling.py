@@ -11,7 +11,7 @@ from medqa_cli.config.schema import Config, TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.kernels.compiled_layers import has_cpp_compiler
 from medqa_cli.model.kernels.verify import Way
-from medqa_cli.training import compiling
+from medqa_cli.training import setup
 
 WAY = Way(packed=True, in_chunks=True, fused=())
 
@@ -21,13 +21,13 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The models whose layers were compiled, on two cores with a compiler; what it compiles is right."""
     tried: list[str] = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(compiling, "has_cpp_compiler", lambda: True)
+    monkeypatch.setattr(setup, "has_cpp_compiler", lambda: True)
 
     def compile_if_right(model: Any, name: str, dtype: torch.dtype) -> str:
         tried.append(name)
         return ""
 
-    monkeypatch.setattr(compiling, "compile_if_right", compile_if_right)
+    monkeypatch.setattr(setup, "compile_if_right", compile_if_right)
     return tried
 
 
@@ -42,7 +42,7 @@ def settle(compile_: Any, *, tokens: int = 100, device: str = "cpu", way: Way = 
         data=SimpleNamespace(examples=[example]),
     )
     model = torch.nn.Linear(1000, 1000, bias=False)
-    return compiling.settle_compiling(model, inputs, way, **{"recomputes": False, "before": None, **more})
+    return setup.settle_compiling(model, inputs, way, **{"recomputes": False, "before": None, **more})
 
 
 def test_auto_compiles_where_the_training_is_long_and_true_and_false_do_not_ask(tried: list[str]) -> None:
@@ -78,7 +78,7 @@ def test_true_is_refused_with_the_reason_and_auto_goes_without(tried: list[str],
 def test_without_a_cpp_compiler_true_says_what_to_install(
     tried: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(compiling, "has_cpp_compiler", has_cpp_compiler)
+    monkeypatch.setattr(setup, "has_cpp_compiler", has_cpp_compiler)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(InputError, match=r"no C\+\+ compiler: install g\+\+"):
         settle(True)
@@ -91,7 +91,7 @@ def test_without_a_cpp_compiler_true_says_what_to_install(
 def test_layers_that_compute_something_else_when_compiled_are_not_used(
     tried: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(compiling, "compile_if_right", lambda *_: "values differ by up to 0.1")
+    monkeypatch.setattr(setup, "compile_if_right", lambda *_: "values differ by up to 0.1")
     with pytest.raises(InputError, match=r"values differ by up to 0\.1"):
         settle(True)
     assert not settle("auto", tokens=100_000_000)

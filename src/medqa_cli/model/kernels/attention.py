@@ -80,7 +80,7 @@ def packed_attention(
         if any(found is not None for found in unusual) or not like_sized:
             raise NotPackableError("its attention has a mask, a window, dropout or more")
         return operators.attention(query, key, value, example_lengths, scale)[0], None
-    _refuse_other_attention(query, key, value, attention_mask, example_lengths, others)
+    _refuse_other_attention((query, key, value), attention_mask, example_lengths, others)
     assert example_lengths is not None
     window = sliding_window if sliding_window is not None and max(example_lengths) > sliding_window else None
     varlen = _varlen_kernel_for(query, key) if like_sized and _flash_takes(query, dropout) else None
@@ -93,16 +93,11 @@ def packed_attention(
 
 
 def _refuse_other_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    example_lengths: tuple[int, ...] | None,
-    others: dict[str, Any],
+    inputs: tuple[Tensor, ...], mask: Tensor | None, example_lengths: tuple[int, ...] | None, others: dict[str, Any]
 ) -> None:
     asked = _unknown_keywords(others)
     reason = ""
-    if attention_mask is not None:
+    if mask is not None:
         reason = "its attention has a mask of its own"
     elif others.get("is_causal") is False:
         reason = "its attention sees later tokens"
@@ -110,7 +105,7 @@ def _refuse_other_attention(
         reason = f"its attention takes {', '.join(asked)}"
     elif example_lengths is None:
         reason = "its layers do not pass on which tokens belong together"
-    elif not query.shape[2] == key.shape[2] == value.shape[2] == sum(example_lengths) or query.shape[0] != 1:
+    elif len(inputs[0]) != 1 or any(tensor.shape[2] != sum(example_lengths) for tensor in inputs):
         reason = "its attention sees other tokens than the examples'"
     if reason:
         raise NotPackableError(reason)
