@@ -47,12 +47,17 @@ def recorded_settings(run: RunFolder) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def describe_environment() -> dict[str, Any]:
-    """Return what one needs to repeat a run: versions, machine, command, commit of the working tree."""
+def package_versions() -> dict[str, str]:
+    """Return the versions of medqa and of the packages that it computes with, those that are installed."""
     versions = {}
     for name in RECORDED_PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return what one needs to repeat a run: versions, machine, command, commit of the working tree."""
     commit = None
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(
@@ -72,6 +77,6 @@ def describe_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),
-        "packages": versions,
+        "packages": package_versions(),
         "git_commit": commit,
     }

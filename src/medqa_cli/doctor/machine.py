@@ -4,8 +4,6 @@ Versions, device, driver, memory, disk, cores, optional packages; the speed of p
 beside the prediction, and two ranks.
 """
 
-import contextlib
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -23,7 +21,7 @@ import torch
 from medqa_cli.doctor.finding import Finding, Measured, NotChecked
 from medqa_cli.doctor.steps import bound_of
 from medqa_cli.doctor.subject import Subject, write_data
-from medqa_cli.environment import RECORDED_PACKAGES
+from medqa_cli.environment import package_versions
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import read_json
 from medqa_cli.model import devices
@@ -159,7 +157,7 @@ class Run:
             raise NotChecked("there are no two GPUs")
         one, two = self.summary(1)["losses"], self.summary(2)["losses"]
         apart = max(abs(a / b - 1) for a, b in zip(two, one, strict=True))
-        return Measured(apart, bound_of(self._subject, self._subject.dtype), f"apart in the losses of {len(one)} steps")
+        return Measured(apart, bound_of(self._subject), f"apart in the losses of {len(one)} steps")
 
 
 def describe(device: torch.device, dtype: torch.dtype, folder: Path) -> dict[str, Any]:
@@ -170,10 +168,7 @@ def describe(device: torch.device, dtype: torch.dtype, folder: Path) -> dict[str
         dtype: type of the matrix products there.
         folder: on the disk that the run is written to; need not exist yet.
     """
-    versions = {}
-    for name in RECORDED_PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
+    versions = package_versions()
     gpus = []
     for number in range(torch.cuda.device_count() if device.type == "cuda" else 0):
         properties = torch.cuda.get_device_properties(number)

@@ -30,9 +30,9 @@ _DROPOUT = 0.1
 _MOST_SKIPPED = 8
 
 
-def bound_of(subject: Subject, dtype: torch.dtype) -> float:
-    """Return how far two right ways may be apart with products in this type."""
-    return max(BOUNDS[dtype], INT8_BOUND if subject.config.model.quantization == "int8" else 0.0)
+def bound_of(subject: Subject) -> float:
+    """Return how far two right ways may be apart."""
+    return max(BOUNDS[subject.dtype], INT8_BOUND if subject.config.model.quantization == "int8" else 0.0)
 
 
 def examples_of(subject: Subject) -> list[Example]:
@@ -53,9 +53,9 @@ def packed_is_alone(subject: Subject) -> Measured:
     problems = list(way.reasons)
     if dtype != torch.float32:
         in_own_type = truth.apart(_packed_numbers(model, examples, device, dtype))
-        if not in_own_type <= bound_of(subject, dtype):
+        if not in_own_type <= bound_of(subject):
             problems.append(f"in {dtype_name(dtype)} they are {in_own_type:.2g} apart")
-            return Measured(in_own_type, bound_of(subject, dtype), "apart", "; ".join(problems))
+            return Measured(in_own_type, bound_of(subject), "apart", "; ".join(problems))
     return Measured(
         truth.apart(together),
         FLOAT32_BOUND,
@@ -144,9 +144,7 @@ def step_is_that_of_the_cpu(subject: Subject) -> Measured:
     """Compare a step of the trainer with the gradient that Transformers and PEFT give on the CPU in float32."""
     model, _ = subject.settled(lora_dropout=0.0)
     expected = _expected_step(subject, model)
-    return Measured(
-        expected.apart(take_step(subject, model)), bound_of(subject, subject.dtype), "apart in loss and update"
-    )
+    return Measured(expected.apart(take_step(subject, model)), bound_of(subject), "apart in loss and update")
 
 
 def _expected_step(subject: Subject, model: Any) -> Numbers:
@@ -187,4 +185,4 @@ def scaled_is_plain(subject: Subject) -> Measured:
         if step.gradients.any():
             break
     assert expected is not None  # of the first round
-    return Measured(expected.apart(step), bound_of(subject, torch.float16), "apart in loss and update")
+    return Measured(expected.apart(step), bound_of(subject), "apart in loss and update")

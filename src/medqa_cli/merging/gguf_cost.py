@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,22 +103,15 @@ def _compared(
     bar: console.ProgressHandle,
 ) -> LogitMetrics:
     """Return how far a file's logits are from those that are expected, ``(N, V)`` for each example."""
-    weights = LlamaWeights(path)
-    metrics = LogitMetrics()
-    try:
-        context = weights.open(1, max(len(example.input_ids) for example in examples))
-        try:
-            for number, (example, batch, logits) in enumerate(zip(examples, batches, expected, strict=True)):
-                bar.update(number)
-                places = batch.logit_positions.tolist()
-                found = torch.from_numpy(context.logits_at(example.input_ids, places))
-                if found.shape != logits.shape:
-                    raise InputError(f"{path.name} has a vocabulary of {found.shape[1]:,} tokens")
-                metrics.add_batch(logits, found, replace(batch, targets=batch.targets.cpu()))
-        finally:
-            context.close()
-    finally:
-        weights.close()
+    metrics, longest = LogitMetrics(), max(len(example.input_ids) for example in examples)
+    with closing(LlamaWeights(path)) as weights, closing(weights.open(1, longest)) as context:
+        for number, (example, batch, logits) in enumerate(zip(examples, batches, expected, strict=True)):
+            bar.update(number)
+            places = batch.logit_positions.tolist()
+            found = torch.from_numpy(context.logits_at(example.input_ids, places))
+            if found.shape != logits.shape:
+                raise InputError(f"{path.name} has a vocabulary of {found.shape[1]:,} tokens")
+            metrics.add_batch(logits, found, replace(batch, targets=batch.targets.cpu()))
     return metrics
 
 

@@ -173,7 +173,9 @@ class _OneDepth:
             for parameter in trained:
                 parameter.grad = torch.empty_like(parameter) if several_forwards else None
             before = live.now
-            with _watched(self.causal_lm.base_model, live) as after_layers:
+            # The live bytes at the moment when the layers below the output layer are through.
+            after_layers: list[int] = []
+            with self.causal_lm.base_model.register_forward_hook(lambda *_: after_layers.append(live.mark())):
                 losses = answer_token_losses(model, pack(largest, torch.device("cpu")))
             activations, logits = after_layers[0] - before, live.peak_since_mark - after_layers[0]
             losses.sum().backward()
@@ -272,17 +274,6 @@ class _LiveBytes(TorchDispatchMode):
         self.now += size
         self.peak = max(self.peak, self.now)
         self.peak_since_mark = max(self.peak_since_mark, self.now)
-
-
-@contextmanager
-def _watched(layers: torch.nn.Module, live: _LiveBytes) -> Iterator[list[int]]:
-    """Yield a list that gets the live bytes at the moment when the layers below the output layer are through."""
-    seen: list[int] = []
-    handle = layers.register_forward_hook(lambda *_: seen.append(live.mark()))
-    try:
-        yield seen
-    finally:
-        handle.remove()
 
 
 def _switch_checkpointing(causal_lm: Any, recomputed: bool) -> None:

@@ -146,12 +146,29 @@ def adapter_file(folder: Path) -> Path:
     return file
 
 
-def safetensors_tensors(path: Path) -> list[StoredTensor]:
-    """Read the header of one safetensors file; the tensors in the order of the file.
+def tensors_of_file(path: Path) -> list[StoredTensor]:
+    """List the tensors of a safetensors or PyTorch file, in the order of the file.
 
     Raises:
         InputError: it is damaged or cut short, or holds a type that medqa does not read.
     """
+    if path.suffix == ".safetensors":
+        tensors = _safetensors_tensors(path)
+    else:
+        tensors = [
+            StoredTensor(name, path, TYPE_NAMES.get(value.dtype, str(value.dtype)), tuple(value.shape), -1)
+            for name, value in pytorch_tensors(path).items()
+        ]
+    odd = [tensor for tensor in tensors if tensor.type_name not in TYPES]
+    if odd:
+        raise InputError(
+            f"{path}: {odd[0].name} is stored as {odd[0].type_name}, which medqa merge does not read",
+            "take the 16-bit version of the model",
+        )
+    return sorted(tensors, key=lambda tensor: tensor.offset)
+
+
+def _safetensors_tensors(path: Path) -> list[StoredTensor]:
     try:
         # Checks the header, and that the file ends where the header says.
         with safe_open(path, "pt"):
@@ -162,29 +179,10 @@ def safetensors_tensors(path: Path) -> list[StoredTensor]:
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise InputError(f"{path} is damaged or cut short: {first_line(error)}", AGAIN) from error
     header.pop("__metadata__", None)
-    start = 8 + size
-    tensors = [
-        StoredTensor(name, path, entry["dtype"], tuple(entry["shape"]), start + entry["data_offsets"][0])
+    return [
+        StoredTensor(name, path, entry["dtype"], tuple(entry["shape"]), 8 + size + entry["data_offsets"][0])
         for name, entry in header.items()
     ]
-    _check_types(path, tensors)
-    return sorted(tensors, key=lambda tensor: tensor.offset)
-
-
-def tensors_of_file(path: Path) -> list[StoredTensor]:
-    """List the tensors of a safetensors or PyTorch file.
-
-    Raises:
-        InputError: it is damaged or cut short, or holds a type that medqa does not read.
-    """
-    if path.suffix == ".safetensors":
-        return safetensors_tensors(path)
-    tensors = [
-        StoredTensor(name, path, TYPE_NAMES.get(value.dtype, str(value.dtype)), tuple(value.shape), -1)
-        for name, value in pytorch_tensors(path).items()
-    ]
-    _check_types(path, tensors)
-    return tensors
 
 
 def pytorch_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -213,15 +211,6 @@ def pytorch_tensors(path: Path) -> dict[str, torch.Tensor]:
         if value.layout != torch.strided or value.device.type != "cpu" or value.nbytes > size:
             raise InputError(f"{path}: {name} is not a plain tensor of {size:,} bytes or fewer", _SAFETENSORS_VERSION)
     return tensors
-
-
-def _check_types(path: Path, tensors: list[StoredTensor]) -> None:
-    odd = [tensor for tensor in tensors if tensor.type_name not in TYPES]
-    if odd:
-        raise InputError(
-            f"{path}: {odd[0].name} is stored as {odd[0].type_name}, which medqa merge does not read",
-            "take the 16-bit version of the model",
-        )
 
 
 class WeightFiles:

@@ -42,8 +42,9 @@ class RealStep:
             base.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
         live = memory_profile._LiveBytes(self.model)
         batch = pack(examples, CPU)
+        after_layers: list[int] = []
         with live:
-            with memory_profile._watched(base.base_model, live) as after_layers:
+            with base.base_model.register_forward_hook(lambda *_: after_layers.append(live.mark())):
                 losses = answer_token_losses(self.model, batch)
             self.logit_bytes = live.peak_since_mark - after_layers[0]
             losses.sum().backward()

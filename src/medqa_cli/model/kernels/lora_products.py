@@ -6,50 +6,40 @@ product is not computed a second time.
 """
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medqa_cli.model.changed import changed
+
 _Grads = tuple[Tensor | None, ...]
 
-# Trained weights in the type of the products, by storage and type; None: each use casts them again. No context
-# variable, since autograd runs the backward pass of a GPU in a thread of its own.
-_casts: dict[tuple[int, torch.dtype], Tensor] | None = None
-_keeps_constants = False
+# ``casts``: trained weights in the type of the products, by storage and type; None: each use casts them again. No
+# context variable, since autograd runs the backward pass of a GPU in a thread of its own.
+_kept = SimpleNamespace(casts=None, constants=False)
 
 
-@contextmanager
-def casting_once(wanted: bool = True) -> Iterator[None]:
+def casting_once(wanted: bool = True) -> AbstractContextManager[None]:
     """Keep the trained weights' casts to the type of the products: they are needed in forward, recompute and backward.
 
     For the forward and backward passes of a step, between which no optimizer changes a weight.
     """
-    global _casts
-    before, _casts = _casts, {} if wanted else None
-    try:
-        yield
-    finally:
-        _casts = before
+    return changed((_kept, "casts", {} if wanted else None))
 
 
-@contextmanager
-def keeping_constants(wanted: bool = True) -> Iterator[None]:
+def keeping_constants(wanted: bool = True) -> AbstractContextManager[None]:
     """Keep the constants of twice quantized weights from a forward pass to its backward pass: 1/16 byte a weight.
 
     For models whose layers are recomputed: then it is those of one layer at a time, which are there only from its
     recomputation to its backward pass.
     """
-    global _keeps_constants
-    before, _keeps_constants = _keeps_constants, wanted
-    try:
-        yield
-    finally:
-        _keeps_constants = before
+    return changed((_kept, "constants", wanted))
 
 
 class LoraWeight(NamedTuple):
@@ -152,7 +142,7 @@ def _constants_of(base: Any) -> Tensor | None:
     ``(blocks,)`` float32 (bitsandbytes 0.50, functional.py).
     """
     state = getattr(base.weight, "quant_state", None)
-    if not _keeps_constants or state is None or not state.nested:
+    if not _kept.constants or state is None or not state.nested:
         return None
     import bitsandbytes as bnb
 
@@ -186,12 +176,13 @@ def _adapted_weight(weight: LoraWeight) -> Tensor:
 
 
 def _cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    if _casts is None or weight.dtype == dtype:
+    casts: dict[tuple[int, torch.dtype], Tensor] | None = _kept.casts
+    if casts is None or weight.dtype == dtype:
         return weight.to(dtype)
     key = (weight.untyped_storage()._cdata, dtype)
-    if key not in _casts:
-        _casts[key] = weight.detach().to(dtype)
-    return _casts[key]
+    if key not in casts:
+        casts[key] = weight.detach().to(dtype)
+    return casts[key]
 
 
 def _scaled_product(first: Tensor, second: Tensor, scaling: float) -> Tensor:

@@ -264,16 +264,11 @@ class _Proof:
                 _HINT,
             ) from error
 
-    @contextmanager
-    def _embeddings_moved(self, wanted: bool = True) -> Iterator[None]:
-        """Put rounding errors into the embeddings."""
-        hook = self._causal_lm.get_input_embeddings().register_forward_hook(
+    def _embeddings_moved(self, wanted: bool) -> Any:
+        """Return a hook that puts rounding errors into the embeddings until it leaves its ``with``."""
+        return self._causal_lm.get_input_embeddings().register_forward_hook(
             lambda module, args, output: self._moved(output) if wanted else None
         )
-        try:
-            yield
-        finally:
-            hook.remove()
 
     def _refuse_later_tokens(self, noise: dict[str, float]) -> None:
         own = self._examples[-1]
