@@ -9,10 +9,10 @@ attention beyond that is refused, never left out. For which models the numbers a
 import functools
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import accumulate
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from medqa_cli.errors import MedqaError, reason_of
+from medqa_cli.model.changed import changed
 from medqa_cli.model.kernels import operators
 from medqa_cli.model.kernels.cpu_attention import CpuAttention
 
@@ -120,34 +121,28 @@ def _unknown_keywords(others: dict[str, Any]) -> list[str]:
 
 
 # What the CPU's tensors stand for: themselves (None), or those of a GPU with a variable-length flash kernel or without.
-_has_flash_there: ContextVar[bool | None] = ContextVar("has_flash_there", default=None)
+_there = SimpleNamespace(has_flash=None)
 
 
-def stands_for(device_type: str) -> str:
-    """Return the kind of device that tensors on a device stand for."""
-    return device_type if _has_flash_there.get() is None else "cuda"
-
-
-def _cpu_kernel_takes(head_dim: int, window: int | None) -> bool:
-    """Tell whether ``CpuAttention`` computes heads of this size, or keeps for the backward pass what a GPU keeps."""
-    has_flash = _has_flash_there.get()
-    if has_flash is None:
-        return window is None
-    # A flash kernel, windows or not, keeps what the CPU's way keeps.
-    return has_flash and head_dim <= _MOST_FLASH_HEAD_DIM
-
-
-@contextmanager
-def attention_as_on(device_type: str, has_flash: bool) -> Iterator[None]:
+def attention_as_on(device_type: str, has_flash: bool) -> AbstractContextManager[None]:
     """Let tensors on the CPU keep for the backward pass what those of another kind of device would keep, chunks too.
 
     ``has_flash``: with ``cuda``: a variable-length flash kernel is used there; otherwise each example is a call.
     """
-    token = _has_flash_there.set(has_flash if device_type == "cuda" else None)
-    try:
-        yield
-    finally:
-        _has_flash_there.reset(token)
+    return changed((_there, "has_flash", has_flash if device_type == "cuda" else None))
+
+
+def stands_for(device_type: str) -> str:
+    """Return the kind of device that tensors on a device stand for."""
+    return device_type if _there.has_flash is None else "cuda"
+
+
+def _cpu_kernel_takes(head_dim: int, window: int | None) -> bool:
+    """Tell whether ``CpuAttention`` computes heads of this size, or keeps for the backward pass what a GPU keeps."""
+    if _there.has_flash is None:
+        return window is None
+    # A flash kernel, windows or not, keeps what the CPU's way keeps.
+    return bool(_there.has_flash) and head_dim <= _MOST_FLASH_HEAD_DIM
 
 
 def register_packed_attention() -> None:
