@@ -84,7 +84,7 @@ def plan(config: Config, *, gpu_memory_gb: float | None, probe: bool) -> dict[st
         "train_tokens": train_tokens,
         **_memory(estimate, target),
         "advice": [] if fits(estimate, target) else advise(estimator, config, estimate),
-        "probe": _probe(inputs, estimate, train_tokens) if probe else None,
+        "probe": _probe(replace(inputs, estimate=estimate), train_tokens) if probe else None,
     }
 
 
@@ -144,7 +144,7 @@ def _with(config: Config, change: dict[str, Any]) -> Config:
     return config
 
 
-def _probe(inputs: setup.TrainingInputs, estimate: MemoryEstimate, train_tokens: int) -> dict[str, Any]:
+def _probe(inputs: setup.TrainingInputs, train_tokens: int) -> dict[str, Any]:
     """Load the weights and take two steps in a folder that is deleted; return speed, time and the measured peak."""
     started = time.perf_counter()
     model = setup.make_model(inputs)
@@ -160,7 +160,7 @@ def _probe(inputs: setup.TrainingInputs, estimate: MemoryEstimate, train_tokens:
     )
     inputs = replace(inputs, config=replace(inputs.config, train=quiet), validation=EncodedSplit([], 0, 0))
     with tempfile.TemporaryDirectory(prefix="medqa-plan-") as folder:
-        outcome = run_loop(RunFolder(Path(folder)), model, inputs, estimate, None)
+        outcome = run_loop(RunFolder(Path(folder)), model, inputs, None)
     if not outcome.tokens_per_second:
         console.warn("the two steps were too few to tell the speed")
     speed = outcome.tokens_per_second

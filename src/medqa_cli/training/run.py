@@ -23,7 +23,7 @@ from medqa_cli.training import arguments, callbacks, checkpoints, data_order, fs
 from medqa_cli.training.callbacks import read_log
 from medqa_cli.training.core_sharing import sharing_cores
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector
-from medqa_cli.training.estimate import ForwardLimits, MemoryEstimate, estimate_here, forward_limits
+from medqa_cli.training.estimate import estimate_here
 from medqa_cli.training.resume import (
     bound_to,
     checkpoint_to_go_on_from,
@@ -64,10 +64,10 @@ def train(
     console.doing("reading the data ...")
     inputs = setup.prepare(config, device, dtype)
     console.doing("predicting the memory ...")
-    estimate = estimate_here(config, inputs.hf_config, inputs.data.examples, dtype, device)
+    inputs = replace(inputs, estimate=estimate_here(config, inputs.hf_config, inputs.data.examples, dtype, device))
     console.doing("making the adapter ...")
     was_compiled = recorded_environment(run).get("compiled_layers", False) if checkpoint is not None else None
-    model, environment = _settled_model(inputs, estimate, trained_with, was_compiled)
+    model, environment = _settled_model(inputs, trained_with, was_compiled)
     console.doing("training ...")
     with contextlib.ExitStack() as locks:
 
@@ -83,9 +83,9 @@ def train(
 
         written_by_main(run, begin)
         with checkpoints.full_disk_is_an_error(run.path):
-            result = run_loop(run, model, inputs, estimate, checkpoint)
+            result = run_loop(run, model, inputs, checkpoint)
         console.doing("saving the adapter ...")
-        summary = _summarize(run, result, inputs, estimate, time.perf_counter() - started)
+        summary = _summarize(run, result, inputs, time.perf_counter() - started)
         return _save(run, model, inputs, result, summary, environment)
 
 
@@ -108,18 +108,14 @@ def _check_settings(config: Config, resolved_config: str) -> tuple[torch.device,
 
 
 def _settled_model(
-    inputs: setup.TrainingInputs,
-    estimate: MemoryEstimate | None,
-    trained_with: dict[str, Any],
-    was_compiled: bool | None,
+    inputs: setup.TrainingInputs, trained_with: dict[str, Any], was_compiled: bool | None
 ) -> tuple[Any, dict[str, Any]]:
     """Return the model with its adapter, in the fastest way that is right, and the content of ``environment.json``."""
     with distributed.raise_on_all_ranks():
         model = setup.make_model(inputs)
         setup.describe_run(model, inputs)
     way = setup.settle_way_for_training(model, inputs)
-    recomputes = _forward_limits(inputs, estimate).recomputed
-    is_compiled = setup.settle_compiling(model, inputs, way, recomputes=recomputes, before=was_compiled)
+    is_compiled = setup.settle_compiling(model, inputs, way, was_compiled)
     return model, {
         **describe_environment(),
         "device": devices.describe_device(inputs.device),
@@ -132,22 +128,18 @@ def _settled_model(
     }
 
 
-def run_loop(
-    run: RunFolder, model: Any, inputs: setup.TrainingInputs, estimate: MemoryEstimate | None, checkpoint: Path | None
-) -> outcome.Outcome:
+def run_loop(run: RunFolder, model: Any, inputs: setup.TrainingInputs, checkpoint: Path | None) -> outcome.Outcome:
     """Run the training loop. Writes everything except the adapter to the run folder.
 
     Args:
         run: its folder.
         model: of ``make_model``.
-        inputs: config, data and device.
-        estimate: of the memory; decides on the size of a forward pass.
+        inputs: config, data and device; the limits decide on the size of a forward pass.
         checkpoint: where to go on from.
     """
     config, examples = inputs.config, inputs.data.examples
     validation = evenly_spaced(inputs.validation.examples, MAX_VALIDATION_EXAMPLES)
-    limits = _forward_limits(inputs, estimate)
-    args = _arguments(run, inputs, limits, len(validation), is_resumed=checkpoint is not None)
+    args = _arguments(run, inputs, len(validation), is_resumed=checkpoint is not None)
     divergence = DivergenceDetector()
     log = distributed.from_main(lambda: read_log(run.train_log_path))
     early_stopping = callbacks.EarlyStopping(log, config.train.early_stopping_patience)
@@ -159,9 +151,9 @@ def run_loop(
             args=args,
             examples=examples,
             validation=validation,
-            max_tokens_per_forward=limits.max_tokens,
+            max_tokens_per_forward=inputs.limits.max_tokens,
             compute_dtype=inputs.dtype,
-            callbacks=[*_limits_on_idle_memory(inputs.device.type, estimate), monitor],
+            callbacks=[*_limits_on_idle_memory(inputs), monitor],
             divergence=divergence,
             early_stopping=early_stopping,
         )
@@ -176,19 +168,13 @@ def run_loop(
     return result
 
 
-def _forward_limits(inputs: setup.TrainingInputs, estimate: MemoryEstimate | None) -> ForwardLimits:
-    if estimate is not None:
-        return estimate.limits
-    return forward_limits(inputs.config.model, inputs.config.train, inputs.device, inputs.dtype)
-
-
 def _arguments(
-    run: RunFolder, inputs: setup.TrainingInputs, limits: ForwardLimits, num_validation: int, *, is_resumed: bool
+    run: RunFolder, inputs: setup.TrainingInputs, num_validation: int, *, is_resumed: bool
 ) -> TrainingArguments:
     config = inputs.config
     with distributed.raise_on_all_ranks():
         args = arguments.make_training_arguments(
-            replace(config.train, gradient_checkpointing=limits.recomputed),
+            replace(config.train, gradient_checkpointing=inputs.limits.recomputed),
             seed=config.seed,
             output_dir=run.checkpoints_dir,
             device=inputs.device,
@@ -201,8 +187,9 @@ def _arguments(
     return args
 
 
-def _limits_on_idle_memory(device_type: str, estimate: MemoryEstimate | None) -> list[TrainerCallback]:
-    if device_type != "cpu" or estimate is None:
+def _limits_on_idle_memory(inputs: setup.TrainingInputs) -> list[TrainerCallback]:
+    estimate = inputs.estimate
+    if inputs.device.type != "cpu" or estimate is None:
         return []
     if estimate.keeps_freed_memory:
         return [callbacks.IdleMemoryLimit(estimate.peak_bytes + estimate.idle_bytes)]
@@ -262,18 +249,13 @@ def _run_to_the_end(
     )
 
 
-def _summarize(
-    run: RunFolder,
-    result: outcome.Outcome,
-    inputs: setup.TrainingInputs,
-    estimate: MemoryEstimate | None,
-    seconds: float,
-) -> dict[str, Any]:
+def _summarize(run: RunFolder, result: outcome.Outcome, inputs: setup.TrainingInputs, seconds: float) -> dict[str, Any]:
     """Return the content of ``train.json`` without the adapter's step.
 
     Raises:
         MedqaError: there is no adapter to save; ``train.json`` is written.
     """
+    estimate = inputs.estimate
     summary = {
         **distributed.from_main(lambda: outcome.summarize(result, run, read_log(run.train_log_path))),
         "num_train_examples": len(inputs.data.examples),

@@ -28,6 +28,7 @@ from medqa_cli.prompt.contract import PromptContract, make_contract, room_for_ea
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.template import prompt_notes
 from medqa_cli.training import arguments, data_order, fsdp
+from medqa_cli.training.estimate import ForwardLimits, MemoryEstimate, forward_limits
 
 # Parameters of the base -> the highest usual learning rate, five times that of QLoRA (arXiv 2305.14314, table 9:
 # 2e-4 up to 13 billion, 1e-4 above) and of LoRA (arXiv 2106.09685, tables 11 and 12: 2e-4 on GPT-2 and GPT-3). Small
@@ -44,7 +45,10 @@ _ENOUGH_WORK = 5e13
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What a config's names stand for here. ``dtype``: of the matrix products; ``hf_config``: that of the base."""
+    """What a config's names stand for here.
+
+    ``dtype``: of the matrix products; ``hf_config``: that of the base; ``estimate``: of the memory, once it is made.
+    """
 
     config: Config
     device: torch.device
@@ -55,6 +59,14 @@ class TrainingInputs:
     contract: PromptContract
     data: EncodedSplit
     validation: EncodedSplit
+    estimate: MemoryEstimate | None = None
+
+    @property
+    def limits(self) -> ForwardLimits:
+        """Of a forward pass; where the memory is not known, those of the fastest one."""
+        if self.estimate is not None:
+            return self.estimate.limits
+        return forward_limits(self.config.model, self.config.train, self.device, self.dtype)
 
 
 def prepare(config: Config, device: torch.device, dtype: torch.dtype) -> TrainingInputs:
@@ -196,14 +208,13 @@ def settle_way_for_training(model: Any, inputs: TrainingInputs) -> Way:
     return settle_way(model, inputs.source.name, inputs.dtype, trains=True, fuses=not distributed.is_sharded())
 
 
-def settle_compiling(model: Any, inputs: TrainingInputs, way: Way, *, recomputes: bool, before: bool | None) -> bool:
+def settle_compiling(model: Any, inputs: TrainingInputs, way: Way, before: bool | None) -> bool:
     """Let a model that is settled for training compile its layers, where the config wants that; return whether it does.
 
     Args:
         model: in the way that ``settle_way`` found.
-        inputs: data, device and type.
+        inputs: config, data, device and type.
         way: that way.
-        recomputes: activations are recomputed in the backward pass.
         before: what the run that is gone on from did, which ``auto`` follows; None: a fresh start.
 
     Raises:
@@ -216,7 +227,7 @@ def settle_compiling(model: Any, inputs: TrainingInputs, way: Way, *, recomputes
         pays = work >= _ENOUGH_WORK * torch.get_num_threads()
     if wanted is False or (wanted == "auto" and not pays):
         return False
-    problem = _why_not_compiled(inputs, way, recomputes)
+    problem = _why_not_compiled(inputs, way)
     if not problem:
         with console.status("compiling the layers ..."):
             problem = compile_if_right(model, inputs.source.name, inputs.dtype)
@@ -229,12 +240,12 @@ def settle_compiling(model: Any, inputs: TrainingInputs, way: Way, *, recomputes
     return not problem
 
 
-def _why_not_compiled(inputs: TrainingInputs, way: Way, recomputes: bool) -> str:
+def _why_not_compiled(inputs: TrainingInputs, way: Way) -> str:
     if inputs.device.type != "cpu":
         return "layers are compiled on a CPU only"
     if distributed.world_size() > 1:
         return "layers are compiled in a training by one process only"
-    if recomputes:
+    if inputs.limits.recomputed:
         return "layers whose activations are recomputed are not compiled (train.gradient_checkpointing)"
     if not way.packed:
         return "this model computes one example at a time"

@@ -31,7 +31,15 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return tried
 
 
-def settle(compile_: Any, *, tokens: int = 100, device: str = "cpu", way: Way = WAY, **more: Any) -> bool:
+def settle(
+    compile_: Any,
+    *,
+    tokens: int = 100,
+    device: str = "cpu",
+    way: Way = WAY,
+    recomputes: bool = False,
+    before: bool | None = None,
+) -> bool:
     """Settle a training of a million parameters on so many tokens."""
     example = SimpleNamespace(input_ids=range(tokens))
     inputs: Any = SimpleNamespace(
@@ -40,9 +48,10 @@ def settle(compile_: Any, *, tokens: int = 100, device: str = "cpu", way: Way = 
         dtype=torch.float32,
         source=SimpleNamespace(name="it"),
         data=SimpleNamespace(examples=[example]),
+        limits=SimpleNamespace(recomputed=recomputes),
     )
     model = torch.nn.Linear(1000, 1000, bias=False)
-    return setup.settle_compiling(model, inputs, way, **{"recomputes": False, "before": None, **more})
+    return setup.settle_compiling(model, inputs, way, before)
 
 
 def test_auto_compiles_where_the_training_is_long_and_true_and_false_do_not_ask(tried: list[str]) -> None:

@@ -50,7 +50,7 @@ def packed_attention(
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each example, in the form that Transformers' attention interface asks for.
+    """Return causal attention within each example, ``(1, T, heads, value_dim)``, and None, as Transformers asks for it.
 
     Args:
         module: the attention layer (unused).
@@ -63,9 +63,6 @@ def packed_attention(
         example_lengths: tokens per example; a tensor of ``operators.lengths_tensor`` in compiled layers.
         sliding_window: tokens that a token sees at most; None: all before it.
         others: what else the model asks for; must be nothing that changes the result.
-
-    Returns:
-        ``(1, T, heads, value_dim)`` and None.
 
     Raises:
         NotPackableError: the model asks for something else, or its layers do not pass the examples' lengths on.
