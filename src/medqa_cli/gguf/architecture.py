@@ -56,12 +56,7 @@ _LLAMA = Kind(gguf.MODEL_ARCH.LLAMA, ropes=("default", "linear", "llama3"), reor
 _GEMMA3 = Kind(
     gguf.MODEL_ARCH.GEMMA3,
     activations=("gelu_pytorch_tanh",),
-    norms=(
-        "input_layernorm",
-        "post_attention_layernorm",
-        "pre_feedforward_layernorm",
-        "post_feedforward_layernorm",
-    ),
+    norms=("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"),
     has_head_norms=True,
     norm_shift=1.0,
     has_windows=True,

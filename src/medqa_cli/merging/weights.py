@@ -188,11 +188,7 @@ class QuantizedWeight:
     """
 
     def __init__(
-        self,
-        read: Callable[[int, int], torch.Tensor],
-        shape: tuple[int, int],
-        how: FourBit,
-        rows_at_once: int,
+        self, read: Callable[[int, int], torch.Tensor], shape: tuple[int, int], how: FourBit, rows_at_once: int
     ) -> None:
         """Quantize a weight.
 

@@ -117,11 +117,7 @@ class ShapeModel:
         Raises:
             UnknownMemoryError: a layer needs real numbers.
         """
-        with (
-            _unknown_where_it_fails(),
-            _as_on(device_type, self._dtype, has_flash),
-            keeping_constants(recomputed),
-        ):
+        with _unknown_where_it_fails(), _as_on(device_type, self._dtype, has_flash), keeping_constants(recomputed):
             memories = [model.step_memory(largest, recomputed, several_forwards) for model in self._models]
         if len(memories) == 1:
             return memories[0]

@@ -215,10 +215,7 @@ def set_up_trackers(arguments: TrainingArguments, run_dir: Path) -> None:
     places = {
         "tensorboard": {"TENSORBOARD_LOGGING_DIR": str(run_dir / "tensorboard")},
         "wandb": {"WANDB_DIR": str(run_dir), "WANDB_PROJECT": _PROJECT},
-        "mlflow": {
-            "MLFLOW_TRACKING_URI": mlflow_uri,
-            "MLFLOW_EXPERIMENT_NAME": _PROJECT,
-        },
+        "mlflow": {"MLFLOW_TRACKING_URI": mlflow_uri, "MLFLOW_EXPERIMENT_NAME": _PROJECT},
         "trackio": {"TRACKIO_DIR": str(run_dir / "trackio")},
     }
     for name in arguments.report_to:

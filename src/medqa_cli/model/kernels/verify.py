@@ -325,8 +325,7 @@ class _Proof:
                 self._losses()
         except Exception as error:  # whatever an architecture wants for its training
             raise InputError(
-                f"{self._name}: the forward pass of a {self._type} model fails in training ({reason_of(error)})",
-                _HINT,
+                f"{self._name}: the forward pass of a {self._type} model fails in training ({reason_of(error)})", _HINT
             ) from error
         finally:
             self._model.eval()
