@@ -10,7 +10,8 @@ import unicodedata
 from collections.abc import Collection
 from functools import cache, lru_cache, partial
 
-from medqa_cli.data.encodings.code_pages import ENOUGH, guess_code_page
+from medqa_cli.data.encodings.code_pages import ENOUGH
+from medqa_cli.data.encodings.guess import guess_code_page
 from medqa_cli.data.encodings.plausibility import latin_share, probability
 from medqa_cli.data.languages import latin_languages, likeliest_language
 from medqa_cli.resources import load_yaml

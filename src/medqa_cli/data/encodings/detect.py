@@ -1,6 +1,6 @@
 """In which encoding a text file is, so that reading it never raises UnicodeDecodeError.
 
-UTF-8 and UTF-16 are told by their bytes; older encodings by ``code_pages``; a file in which nothing makes sense is
+UTF-8 and UTF-16 are told by their bytes; older encodings by ``guess``; a file in which nothing makes sense is
 refused rather than read wrongly.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
-from medqa_cli.data.encodings import code_pages, line_codec, plausibility
+from medqa_cli.data.encodings import code_pages, guess, line_codec, plausibility
 from medqa_cli.data.languages import UNKNOWN, language_of, likeliest_language
 from medqa_cli.errors import InputError
 
@@ -149,7 +149,7 @@ def _doubt_of_named(path: Path, shown: str, wanted: str, codec: str) -> str:
         return ""
     if _first_error(path, "utf-8") is None:
         return f"{shown} is valid UTF-8, but read as {wanted}, as data.encoding says: look at the rows"
-    if (pair := code_pages.better_than(_look_at_lines(path).head, codec)) is None:
+    if (pair := guess.better_than(_look_at_lines(path).head, codec)) is None:
         return ""
     read = code_pages.as_shown(pair).replace(f", {pair[1].codec} reads", f", where {pair[1].codec} reads", 1)
     return (
@@ -263,7 +263,7 @@ def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, 
     bare = without_utf8.encode("ascii", "surrogateescape")
     # At last as if nothing were known of the language: the other lines may be in another one.
     for data, of_language in dict.fromkeys([(sample.head, language), (bare, language), (bare, "")]):
-        head = code_pages.guess_code_page(data, of_language)
+        head = guess.guess_code_page(data, of_language)
         if head.reading is not None:
             break
     if head.reading is None:
@@ -284,7 +284,7 @@ def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, 
     )
     if sample.utf8 or is_joined:
         return _of_lines(shown, description, sample, codec)
-    spread = code_pages.guess_code_page(sample.spread, language) if sample.spread else head
+    spread = guess.guess_code_page(sample.spread, language) if sample.spread else head
     other = spread.reading
     if other is not None and other.codec != codec and other.data.decode(codec, "replace") != other.text:
         raise InputError(
