@@ -90,7 +90,9 @@ class Workers(AbstractContextManager["Workers"]):
         ahead: deque[_Worker | _Here] = deque()
         most_ahead = _RESULTS_AHEAD * (len(self._others) + 1)
         for piece in _up_to_an_error(pieces, errors):
-            free = [worker for worker in self._others if not worker.is_called()]
+            for worker in self._others:
+                worker.take_returned()
+            free = [worker for worker in self._others if not worker.is_called]
             worker = min(free, key=_Worker.num_unfinished, default=None)
             if worker is not None and worker.num_unfinished() < _PIECES_AHEAD:
                 worker.send(work, piece)
@@ -163,7 +165,7 @@ class _Worker:
         self._num_waited_for = 0
         # None is the last: it has ended.
         self._results: SimpleQueue[bytes | None] = SimpleQueue()
-        self._is_called = False
+        self.is_called = False  # and its result has not been taken yet
         self._returned = b""
         self._process = ChildProcess("workers")
         self._thread = threading.Thread(target=self._collect, daemon=True)
@@ -189,25 +191,26 @@ class _Worker:
     def call(self, work: _Work, arguments: object) -> None:
         """Let it do something beside what is shared out."""
         self.send(work, arguments)
-        self._is_called = True
+        self.is_called = True
 
-    def is_called(self) -> bool:
-        """Tell whether it is still at it."""
-        if self._is_called and self.is_ready():
-            message = self._results.get()
-            if message is None:
-                self._results.put(None)
-            else:
-                self._returned, self._is_called = message, False
-                self._num_waited_for -= 1
-        return self._is_called
+    def take_returned(self) -> None:
+        """Take the result of the call if it is there, so that the worker is free for pieces again."""
+        if not self.is_called or not self.is_ready():
+            return
+        message = self._results.get()
+        if message is None:  # the process has ended: whoever waits for a result is told
+            self._results.put(None)
+            return
+        self._returned, self.is_called = message, False
+        self._num_waited_for -= 1
 
     def returned(self) -> Any:
-        """Return what it was called for."""
-        if self.is_called():
-            self._is_called = False
-            return self.receive()
-        return self._unpacked(self._returned)
+        """Return the result of the call; wait for it if it is not there."""
+        self.take_returned()
+        if not self.is_called:
+            return self._unpacked(self._returned)
+        self.is_called = False
+        return self.receive()
 
     def receive(self) -> Any:
         """Return the next of its results, in the order of its pieces."""

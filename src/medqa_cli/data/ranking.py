@@ -7,7 +7,7 @@ its language. Words of another language than English count only where passages a
 
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from medqa_cli.data.languages import language_of, latin_languages, likeliest_language
@@ -170,10 +170,10 @@ class Asked:
     """A question, ready to be compared with passages.
 
     Args:
-        words: of the question, in lower case, in their order.
-        form: its kind and topic where its form tells.
-        vocabulary: stems words and weighs stems.
-        text: the question as it was typed; empty: only its words are known.
+        words: the words of the question, in lower case, in their order.
+        form: the kind and topic of the question where its form tells them.
+        vocabulary: what stems words and weighs stems.
+        text: the question as it was typed, or nothing where only its words are known.
     """
 
     def __init__(self, words: Sequence[str], form: QuestionType | None, vocabulary: Vocabulary, text: str = "") -> None:
@@ -191,18 +191,27 @@ class Asked:
         # Of each stem that names something one word that has it.
         self.words = {stem: word for word, stem in stems.items() if not self.is_small(word)}
         self._hints = {stem: kinds for word, stem in stems.items() if (kinds := self._language_words.kinds_of(word))}
-        about = vocabulary.stems(naming_words(form.topic)) if form else self.words.keys() - self._hints.keys()
         # The verbs and small words around German nouns say little, and a small index has seen few of them.
-        nouns = german_nouns(text) if language == "de" and form is None else []
-        nouns = self._language_words.naming(nouns)
+        nouns = self._language_words.naming(german_nouns(text)) if language == "de" and form is None else []
         self._by_nouns = bool(nouns)
-        if nouns:
-            about = vocabulary.stems([part for noun in nouns for part in vocabulary.parts(noun)])
-            about = about - self._hints.keys() or about
+        about = self._stems_of_topic(form, nouns)
         is_folded = self._language_words.is_folded
         self._about = frozenset(stem for stem in about if not (is_folded and _MEASURED.fullmatch(stem)))
         self._weight = vocabulary.weight(self._about)
         self._least_named = self._weight * (NAMED_OF_TOPIC if form else NAMED_OF_QUESTION)
+
+    def _stems_of_topic(self, form: QuestionType | None, nouns: Sequence[str]) -> Set[str]:
+        """Return the stems of what the question is about.
+
+        They are those of its topic where its form tells it, else of its nouns where they are known, else of all words
+        that do not tell what is asked.
+        """
+        if form:
+            return self._vocabulary.stems(naming_words(form.topic))
+        if not nouns:
+            return self.words.keys() - self._hints.keys()
+        of_nouns = self._vocabulary.stems([part for noun in nouns for part in self._vocabulary.parts(noun)])
+        return of_nouns - self._hints.keys() or of_nouns
 
     def is_small(self, word: str) -> bool:
         """Tell whether a word in lower case carries no meaning in the question's language."""

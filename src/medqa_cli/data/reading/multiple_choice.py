@@ -139,27 +139,39 @@ def _is_mask(items: Sequence[object], options: Sequence[Option]) -> bool:
 
 
 def _resolve_one(answer: object, options: Sequence[Option], first: int | None) -> str | None:
+    """Return what ``resolve`` returns for an answer that is no list.
+
+    A sign alone ("2", "option B") names an option or nothing. Anything else is taken as words where it names none.
+    """
     text = (cell_text(answer) or "").strip()
     by_text = {_folded(option.text): option.text for option in options}
     by_label = {option.label.casefold(): option.text for option in options}
+    with_this_text = by_text.get(_folded(text))
+    # "2": a label, a place or a text. Where options are counted from 0, labels from 1 are no places.
     number = _number(answer)
     if number is not None:
-        of_label = None if first == 0 and "0" not in by_label else by_label.get(str(number))
+        counts_otherwise = first == 0 and "0" not in by_label
+        with_this_label = None if counts_otherwise else by_label.get(str(number))
         if first is None:
-            return by_text.get(_folded(text), of_label)
-        return of_label or _at(number - first, options) or by_text.get(_folded(text))
+            return with_this_label if with_this_text is None else with_this_text
+        return with_this_label or _at(number - first, options) or with_this_text
+    # "b", "option B", "(2)": a label or a place.
     if match := _NAMED.fullmatch(text):
         sign = match[1].casefold()
         index = int(sign) - (first or 0) if sign.isdigit() else string.ascii_lowercase.index(sign)
-        return by_label.get(sign) or _at(index, options) or by_text.get(_folded(text))
-    if _folded(text) in by_text:
-        return by_text[_folded(text)]
-    if _SEVERAL.fullmatch(text) and all(sign.casefold() in by_label for sign in re.findall("[A-H]", text)):
-        return "; ".join(by_label[sign.casefold()] for sign in re.findall("[A-H]", text))
+        return by_label.get(sign) or _at(index, options) or with_this_text
+    # "Rest": the text of an option.
+    if with_this_text is not None:
+        return with_this_text
+    # "A, C", "ACD": several labels.
+    letters = [letter.casefold() for letter in re.findall("[A-H]", text)]
+    if _SEVERAL.fullmatch(text) and all(letter in by_label for letter in letters):
+        return "; ".join(by_label[letter] for letter in letters)
+    # "1, 3": several numbers.
     if first is not None and (numbers := _numbers(answer)):
         named = [by_label.get(str(number), _at(number - first, options)) for number in numbers]
         return None if None in named else "; ".join(text for text in named if text is not None)
-    # "B. rest" and "(B) rest" name it twice.
+    # "B. rest", "(B) rest": a label, and the text of an option.
     if (label := _LABELED.match(text)) and _folded(text[label.end() :]) in by_text:
         return by_text[_folded(text[label.end() :])]
     return text
