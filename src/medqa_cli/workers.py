@@ -90,9 +90,9 @@ class Workers(AbstractContextManager["Workers"]):
         ahead: deque[_Worker | _Here] = deque()
         most_ahead = _RESULTS_AHEAD * (len(self._others) + 1)
         for piece in _up_to_an_error(pieces, errors):
-            for worker in self._others:
-                worker.take_returned()
-            free = [worker for worker in self._others if not worker.is_called]
+            for other in self._others:
+                other.take_returned()
+            free = [other for other in self._others if not other.is_called]
             worker = min(free, key=_Worker.num_unfinished, default=None)
             if worker is not None and worker.num_unfinished() < _PIECES_AHEAD:
                 worker.send(work, piece)
