@@ -18,7 +18,7 @@ SEEDS = Path(__file__).with_name("seeds.py")
 def way(one: Tried) -> tuple[str, str]:
     """How an input ended, without its numbers, names and quotations: one message, one way."""
     text = re.sub(r"'.*?'|\".*?\"|\(.*?\)|\[.*?\]|\{.*?\}", "*", one.said, flags=re.DOTALL)
-    names = re.compile(r"\S*[\d/._=*]\S+")
+    names = re.compile(r"\S*[\d/._=*]\S+|\d")
     return one.outcome, " ".join(names.sub("*", text).split()[:6])
 
 
