@@ -17,7 +17,7 @@ _SIGNS_OF = {
     "self": ("name", "call", "go by"),
     "iam": ("i am", "i'm", "i’m", "im", "this is", "it's", "it’s", " its", "i,", "here is", "signed", "bin", "soy",
         "suis", "jestem", "self"),
-    "role": (":", "=", "-", "–", " (", " by", "att", "fao", "ask for", "according to", "spoke "),
+    "role": (":", "=", "-", "–", "(", " by", "att", "fao", "ask for", "according to", "spoke "),
     "person_is": ("my ", "his ", "her ", "our ", "their "),
     "document": (
         "order", "referral", "request", "message", "appoint", "booking", "refill", "bill", "statement", "certificate",
@@ -44,7 +44,7 @@ CUE_NEEDS, SMALL_NEEDS = "cue_needs", "small_needs"
 # One of these stands in a text with the cue, unless one of the words does.
 _PHRASES = {
     (CUE_NEEDS, "iam"): ("this is", "it's", "it’s", " its", "i,", "here is"),
-    (CUE_NEEDS, "role"): (":", "=", "–", " ("),
+    (CUE_NEEDS, "role"): (":", "=", "–", "("),
     (SMALL_NEEDS, "role"): (":", " ("),
 }
 _ALONE = {
