@@ -35,7 +35,7 @@ _LINES_OF_A_PIECE = 64
 
 @dataclass
 class _Split:
-    """The keys of the rows of one split, and the location of each: its file and number."""
+    """The keys of the rows of one split, the location of each (its file and number), and its number in the sketches."""
 
     locations: list[str] = field(default_factory=list)
     questions: list[tuple[bytes, ...]] = field(default_factory=list)
@@ -43,7 +43,7 @@ class _Split:
     topics: list[tuple[bytes, ...]] = field(default_factory=list)
     question_topics: list[tuple[bytes, ...]] = field(default_factory=list)
     pages: list[bytes] = field(default_factory=list)
-    sketches: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
     is_paraphrase: bytearray = field(default_factory=bytearray)
     unusable: int = 0
 
@@ -169,8 +169,8 @@ def _audit(rows: Mapping[str, Iterator[_Read | None]], sketches: RowSketches, by
         for split in splits.values():
             split.topics = [(*topics, page) for topics, page in zip(split.topics, split.pages, strict=True)]
     topics = count_topics(all_pages if by_page else all_topics)
-    little = {name: sketches.of_little_meaning(splits[name].sketches) for name in HELD_OUT}
-    leaks = {name: _shared(name, splits, sketches, little[name], bool(topics.doubt)) for name in HELD_OUT}
+    of_little_meaning = {name: sketches.of_little_meaning(splits[name].rows) for name in HELD_OUT}
+    leaks = {name: _shared(name, splits, sketches, of_little_meaning[name], bool(topics.doubt)) for name in HELD_OUT}
     examples = [
         {"leak": kind, "row": row, "also": other}
         for kinds in leaks.values()
@@ -182,7 +182,7 @@ def _audit(rows: Mapping[str, Iterator[_Read | None]], sketches: RowSketches, by
         sum(sum(split.is_paraphrase) for split in splits.values()),
         {name: splits[name].unusable for name in SPLITS},
         {name: {kind: None if hits is None else len(hits) for kind, hits in leaks[name].items()} for name in HELD_OUT},
-        {name: len(rows) for name, rows in little.items()},
+        {name: len(rows) for name, rows in of_little_meaning.items()},
         topics,
         examples,
     )
@@ -228,7 +228,7 @@ def _read(rows: Iterable[_Read | None], sketches: RowSketches, name: str) -> _Sp
                 split.unusable += 1
                 continue
             row = read.compared
-            split.sketches.append(len(sketches))
+            split.rows.append(len(sketches))
             if not sketches.add_known(row.answer, row.kind):
                 texts = read.again()
                 sketches.add(texts.asked, normalize(texts.answer), row.answer)
@@ -243,24 +243,22 @@ def _read(rows: Iterable[_Read | None], sketches: RowSketches, name: str) -> _Sp
 
 
 def _shared(
-    name: str, splits: dict[str, _Split], sketches: RowSketches, little: set[int], topics_in_doubt: bool
+    name: str, splits: dict[str, _Split], sketches: RowSketches, of_little_meaning: set[int], topics_in_doubt: bool
 ) -> dict[str, list[tuple[str, str]] | None]:
     """Return for each kind of leak the locations of the held-out rows concerned, each with that of a partner."""
     held_out, others = splits[name], [splits[other] for other in HELD_OUT[name]]
-    location_of = {
-        sketch: location for other in others for sketch, location in zip(other.sketches, other.locations, strict=True)
-    }
-    # Only what is near some held-out row can be near this one: so the few are searched for the many, not the reverse.
-    near_any = sketches.near(list(location_of), held_out.sketches, little)
-    candidates = [row for row, other in zip(location_of, near_any, strict=True) if other != NOT_FOUND]
-    near = sketches.near(held_out.sketches, candidates, little)
-    copy_of = {row: other for row, other in zip(held_out.sketches, near, strict=True) if other != NOT_FOUND}
+    location_of = {row: location for other in others for row, location in zip(other.rows, other.locations, strict=True)}
+    # The other rows are many, and the index of a search is of the few held-out ones: it leaves few candidates.
+    near_any = sketches.near_rows(list(location_of), held_out.rows, of_little_meaning)
+    candidates = [row for row, copy in zip(location_of, near_any, strict=True) if copy != NOT_FOUND]
+    near = sketches.near_rows(held_out.rows, candidates, of_little_meaning)
+    copy_of = {row: copy for row, copy in zip(held_out.rows, near, strict=True) if copy != NOT_FOUND}
 
     def answers(split: _Split) -> list[tuple[bytes, ...]]:
-        # An answer that says little is shared only with its question.
+        # An answer of little meaning is shared only with its question.
         return [
-            () if row in little and row not in copy_of else (key,)
-            for row, key in zip(split.sketches, split.answers, strict=True)
+            () if row in of_little_meaning and row not in copy_of else (key,)
+            for row, key in zip(split.rows, split.answers, strict=True)
         ]
 
     topics = _hits(held_out, others, lambda split: split.topics)
@@ -270,7 +268,7 @@ def _shared(
         "answer": _hits(held_out, others, answers),
         "near_duplicate_answer": [
             (location, location_of[copy_of[row]])
-            for location, row in zip(held_out.locations, held_out.sketches, strict=True)
+            for location, row in zip(held_out.locations, held_out.rows, strict=True)
             if row in copy_of
         ],
         "topic": topics if topics or (are_known and not topics_in_doubt) else None,

@@ -35,7 +35,8 @@ class RowSketches(AbstractContextManager["RowSketches"]):
     def __init__(self, sets_path: Path, threshold: float) -> None:
         """Create an empty set of rows; the arguments are those of ``TextSketches``."""
         self._sketches = TextSketches(sets_path, threshold)
-        # Numbers among the sketches; of a question with its answer only where that may say little.
+        # By row, the number of a text in ``_sketches``. A question with its answer is there only where the answer may
+        # say little.
         self._answers = array("l")
         self._pairs = array("l")
         self._is_option = bytearray()
@@ -90,32 +91,34 @@ class RowSketches(AbstractContextManager["RowSketches"]):
         many = {answer for answer, pairs in questions.items() if len(pairs) >= QUESTIONS_OF_A_TEMPLATE}
         return {row for row in held_out if self._is_option[row] or self._sketches.sketch_of(self._answers[row]) in many}
 
-    def near(self, rows: Sequence[int], others: Sequence[int], little: Collection[int]) -> list[int]:
-        """Search for near copies between a split that is held out and the rows that it is held out from.
+    def near_rows(self, rows: Sequence[int], others: Sequence[int], of_little_meaning: Collection[int]) -> list[int]:
+        """Search for near copies between the rows of a held-out split and the rows that it is held out from.
+
+        Rows are compared by their answers. Rows of little meaning are compared by question and answer instead, with
+        all rows of the other side for which both are kept.
 
         Args:
-            rows: numbers of the rows in question, of either.
-            others: numbers of the rows of the other.
-            little: what ``of_little_meaning`` returned for the split.
+            rows: the numbers of the rows of one side, whichever it is.
+            others: the numbers of the rows of the other side.
+            of_little_meaning: what the method of this name returned for the split. The other side has none of them.
 
         Returns:
-            for each of ``rows`` the number of one of ``others`` whose answer is equal or a near copy, and where it says
-            little the question as well; or ``NOT_FOUND``.
+            for each of ``rows`` the number of one near copy among ``others``, or ``NOT_FOUND``.
         """
-        copies = dict.fromkeys(rows, NOT_FOUND)
-        telling = [[row for row in side if row not in little] for side in (rows, others)]
-        searches = [(self._answers, *telling)]
-        if little:
-            # Only the held-out side has such rows; they are compared with all of the other side that have a pair.
+        sides = (rows, others)
+        searches = [(self._answers, *([row for row in side if row not in of_little_meaning] for side in sides))]
+        if of_little_meaning:
             paired = [
-                [row for row in side if row in little] or [row for row in side if self._pairs[row] != NOT_FOUND]
-                for side in (rows, others)
+                [row for row in side if row in of_little_meaning]
+                or [row for row in side if self._pairs[row] != NOT_FOUND]
+                for side in sides
             ]
             searches.append((self._pairs, *paired))
-        for numbers, asked, candidates in searches:
-            row_of = dict(zip([numbers[row] for row in candidates], candidates, strict=True))
-            near = self._sketches.near([numbers[row] for row in asked], list(row_of))
-            copies |= {row: row_of[other] for row, other in zip(asked, near, strict=True) if other != NOT_FOUND}
+        copies = dict.fromkeys(rows, NOT_FOUND)
+        for text_of_row, asked, candidates in searches:
+            row_of_text = dict(zip([text_of_row[row] for row in candidates], candidates, strict=True))
+            near = self._sketches.near([text_of_row[row] for row in asked], list(row_of_text))
+            copies |= {row: row_of_text[text] for row, text in zip(asked, near, strict=True) if text != NOT_FOUND}
         return [copies[row] for row in rows]
 
 

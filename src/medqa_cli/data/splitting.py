@@ -148,7 +148,7 @@ def _groups(keys: Sequence[RowKeys], seed: int) -> list[tuple[int, ...]]:
 def _purge(places: list[str], sketches: RowSketches, purged: tuple[str, ...], held_out: str, reason: str) -> None:
     rows = [row for row, place in enumerate(places) if place in purged]
     others = [row for row, place in enumerate(places) if place == held_out]
-    near = sketches.near(rows, others, sketches.of_little_meaning(others))
+    near = sketches.near_rows(rows, others, sketches.of_little_meaning(others))
     for row, other in zip(rows, near, strict=True):
         if other != NOT_FOUND:
             places[row] = reason

@@ -268,6 +268,6 @@ def test_sketches_made_elsewhere_are_those_made_here(
         rows, others = list(range(0, 240, 2)), list(range(1, 240, 2))
         little = one.of_little_meaning(rows)
         assert two.of_little_meaning(rows) == little
-        assert two.near(rows, others, little) == one.near(rows, others, little)
+        assert two.near_rows(rows, others, little) == one.near_rows(rows, others, little)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert little
