@@ -188,14 +188,13 @@ class WholeAnswer:
         """Return the whole answer."""
         return self._decode(self.ids)
 
-    def replay(self, state: StoppingState) -> StoppingState:
-        """Feed the finished answer to the state that ``ask`` has, until that one ends or goes back; return it."""
+    def replay_into(self, state: StoppingState) -> None:
+        """Feed the finished answer to a new state of ``ask``, until that state ends or goes back out of a loop."""
         end = self._stop_ids[:1] if self.finish_reason == "stop" else ()
         for token_id in (*self.ids, *end):
             state.add(token_id)
             if state.went_back or state.finish_reason is not None:
                 break
-        return state
 
 
 def generate_answers(
@@ -242,7 +241,13 @@ def generate_answers(
         room = [context - len(ids) if context else config.max_new_tokens for ids, _ in part]
         limits = [min(config.max_new_tokens, left) for left in room]
         told = _Progress(limits, on_progress)
-        answers, plain = _decode_twice(loaded, encoder, part, limits, at_once, config, told, with_plain=not arm)
+
+        def go_on(of_all: Sequence[RowState], indices: Sequence[int], since: float = 0.0, to: float = 1.0) -> None:
+            chosen = [part[index][0] for index in indices], [of_all[index] for index in indices]
+            greedy = replace(config, temperature=0.0)
+            engines.decode(loaded, *chosen, greedy, told.of(of_all, since, to), at_once)
+
+        answers, plain = _decode_twice(encoder, part, limits, config.loop_retries, go_on, with_plain=not arm)
         return [[_as_list(answer), _as_list(whole)] for answer, whole in zip(answers, plain, strict=True)]
 
     name = loaded.name + arm
@@ -259,47 +264,50 @@ def generate_answers(
 
 
 def _decode_twice(
-    loaded: engines.Answerer,
     encoder: PromptEncoder,
     questions: Sequence[tuple[list[int], bool]],
     limits: Sequence[int],
-    at_once: int,
-    config: GenerateConfig,
-    told: _Progress,
+    loop_retries: int,
+    go_on: Callable[..., None],
     *,
     with_plain: bool,
 ) -> tuple[Sequence[WholeAnswer | StoppingState], Sequence[WholeAnswer | StoppingState]]:
     """Return the finished states of answers as ``ask`` gives them, and of plain greedy ones.
 
-    Without retries both are the plain ones; not ``with_plain``: both are those of ``ask``. ``questions``: ids of
-    each prompt, and whether its answer may not decline.
+    Without retries the plain ones stand for both, and without ``with_plain`` those of ``ask`` do: the model then runs
+    once. Otherwise it runs on for the answers that leave a loop.
+
+    Args:
+        encoder: the prompt contract.
+        questions: the ids of each prompt, and whether its answer may not decline.
+        limits: the most tokens of each answer.
+        loop_retries: how often an answer of ``ask`` may leave a loop.
+        go_on: decodes the answers at some indices of a list of states to their end, ``since`` one share of their work
+            ``to`` another.
+        with_plain: whether plain answers are wanted beside those of ``ask``.
     """
-    prompts = [ids for ids, _ in questions]
-    greedy = replace(config, temperature=0.0)
     stop_ids = encoder.contract.stop_token_ids
     # A prompt that fills the context has no answer, and takes nothing from the others.
     asked = [index for index, limit in enumerate(limits) if limit > 0]
-    states = [StoppingState(encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
+    states = [StoppingState(encoder.decode_answer, stop_ids, limit, loop_retries) for limit in limits]
     plain = [WholeAnswer(encoder.decode_answer, stop_ids, limit) for limit in limits]
     for (_, must_answer), state, whole in zip(questions, states, plain, strict=True):
         state.num_sources = encoder.contract.text.sources
         if must_answer:
             state.forbid(encoder.decline_token_id)
             whole.forbid(encoder.decline_token_id)
-
-    def go_on(of_all: Sequence[RowState], indices: Sequence[int], since: float = 0.0, to: float = 1.0) -> None:
-        chosen = [prompts[index] for index in indices], [of_all[index] for index in indices]
-        engines.decode(loaded, *chosen, greedy, told.of(of_all, since, to), at_once)
-
-    if not (with_plain and config.loop_retries):
-        only: Sequence[WholeAnswer | StoppingState] = states if config.loop_retries else plain
-        go_on(only, asked)
-        return only, only
+    if not loop_retries:
+        go_on(plain, asked)
+        return plain, plain
+    if not with_plain:
+        go_on(states, asked)
+        return states, states
     go_on(plain, asked, to=0.5)
-    # Up to the first loop it is the same answer. From there those that went back go on.
-    answers = [whole.replay(state) for whole, state in zip(plain, states, strict=True)]
-    go_on(answers, [index for index in asked if answers[index].finish_reason is None], since=0.5)
-    return answers, plain
+    # Up to the first loop both answers are the same. From there the states that went back go on.
+    for whole, state in zip(plain, states, strict=True):
+        whole.replay_into(state)
+    go_on(states, [index for index in asked if states[index].finish_reason is None], since=0.5)
+    return states, plain
 
 
 def _as_list(state: WholeAnswer | StoppingState) -> list[Any]:
