@@ -73,7 +73,11 @@ def gated_silu_lora_linear(gate: Tensor, up: Tensor, weight: LoraWeight) -> Tens
 
 
 def _with_gradient(function: Any, x: Tensor, other: Tensor | None, weight: LoraWeight) -> Tensor:
-    """Let ``function`` keep the inputs, then compute; its backward pass gets the gradient of what was computed."""
+    """Return ``function.compute`` of the inputs, whose gradient ``function.backward`` takes.
+
+    ``function`` keeps the inputs first and returns an empty tensor, and ``_Computed`` computes only then: the top of
+    the module says why.
+    """
     with torch.autocast(x.device.type, enabled=False):
         weight = weight._replace(constants=_constants_of(weight.base))
         compute: Callable[[], Tensor] = partial(function.compute, x, other, weight)
@@ -84,10 +88,10 @@ def _with_gradient(function: Any, x: Tensor, other: Tensor | None, weight: LoraW
 
 
 class _Computed(torch.autograd.Function):
-    """Computes what stands in the place of a tensor without content, and hands the gradient on to it."""
+    """Computes what an empty tensor stands for, and hands the gradient on to the function that made this tensor."""
 
     @staticmethod
-    def forward(ctx: Any, place: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+    def forward(ctx: Any, empty: Tensor, compute: Callable[[], Tensor]) -> Tensor:
         return compute()
 
     @staticmethod
