@@ -8,7 +8,7 @@ Transformers' own forward pass, and the fastest way that agrees is taken.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +30,17 @@ _HINT = "take a model of another architecture: docs/architectures.md lists those
 # since the compiler divides its loops among threads by the first lengths that it sees.
 _LENGTHS_TO_COMPILE = (391, 633)
 
+# What the problem of a way begins with in which the model's attention cannot be packed: no other packed way is tried.
+_NOT_PACKABLE = "packed: "
+
 _Numbers = dict[str, Tensor]
+
+
+class _Expected(NamedTuple):
+    """What Transformers' own forward pass computes, and how far rounding errors of the embeddings move it."""
+
+    numbers: _Numbers
+    noise: dict[str, float]
 
 
 class _PlainForwardError(InputError):
@@ -152,7 +162,7 @@ class _Proof:
         self._type = str(self._causal_lm.config.model_type)
         self._device = next(model.parameters()).device
         self._examples = examples or reduced_model.short_examples(self._causal_lm.config)
-        self._own_truth: tuple[_Numbers, dict[str, float]] | None = None
+        self._expected_in_own_type: _Expected | None = None
         # LLM.int8() rounds what goes into a layer to 8 bits, but not in ``in_float32``.
         self._unit = 1 / 127 if getattr(self._causal_lm, "is_loaded_in_8bit", False) else torch.finfo(dtype).eps
         self._dtype = dtype
@@ -172,37 +182,24 @@ class _Proof:
                 return self._first_that_agrees(limit)
 
     def _first_that_agrees(self, limit: Way) -> Way:
+        """Return what ``fastest_way`` does, with the layers that the model has now.
+
+        A way agrees if it does in float32, also with short windows of attention, and then in the model's own type.
+        """
         packable = use_packed_attention(self._causal_lm)
-        # Why layers keep their own code; those of the kinds that are right in the first layer, so far.
-        own_code: dict[str, str] = {}
-        right: tuple[str, ...] = ()
         with self._in_float32():
-            for kind, layer in first_layers(self._model).items():
-                if kind in limit.fused:
-                    own_code[kind] = self._problem_of_layer(layer, kind, (*right, kind))
-                    right += () if own_code[kind] else (kind,)
-            truth = self._truth()
-            noise = _distances(self._truth(moved=True), truth)
-            self._refuse_later_tokens(noise)
+            own_code = self._problems_of_layers(limit.fused)
+            expected = self._expected()
+            self._refuse_later_tokens(expected.noise)
             with reduced_model.short_windows(self._causal_lm) as has_windows:
-                in_windows = self._truth() if has_windows else None
+                in_windows = _Expected(self._truth(), expected.noise) if has_windows else None
+        right = tuple(kind for kind, problem in own_code.items() if not problem)
         problems: dict[Way, str] = {}
         for way in _ways(replace(limit, packed=limit.packed and packable, fused=right)):
-            if way.packed and any(problem.startswith(_ASKS_FOR) for problem in problems.values()):
+            if way.packed and any(problem.startswith(_NOT_PACKABLE) for problem in problems.values()):
                 continue
-            with self._in_float32():
-                problem = self._problem_of(way, truth, noise)
-                if in_windows is not None and not problem:
-                    with reduced_model.short_windows(self._causal_lm):
-                        problem = self._problem_of(way, in_windows, noise)
-            if not problem and self._unit != torch.finfo(torch.float32).eps:
-                # Right in float32; in the model's own type it may not be.
-                if self._own_truth is None:
-                    truth_in_type = self._truth()
-                    self._own_truth = truth_in_type, _distances(self._truth(moved=True), truth_in_type)
-                problem = self._problem_of(way, *self._own_truth)
-            problems[way] = problem
-            if not problem:
+            problems[way] = self._problem_in_float32(way, expected, in_windows) or self._problem_in_own_type(way)
+            if not problems[way]:
                 self._refuse_what_only_answers(way)
                 return replace(way, reasons=_reasons(way, limit, packable, own_code, problems))
         raise InputError(
@@ -210,6 +207,39 @@ class _Proof:
             f"({list(problems.values())[-1]})",
             _HINT,
         )
+
+    def _problems_of_layers(self, kinds: Sequence[str]) -> dict[str, str]:
+        """Say for each of the kinds that the model has why its layers keep their own code; empty: they need not.
+
+        Each is tried together with the kinds before it that are right.
+        """
+        problems: dict[str, str] = {}
+        for kind, layer in first_layers(self._model).items():
+            if kind in kinds:
+                right = (other for other, problem in problems.items() if not problem)
+                problems[kind] = self._problem_of_layer(layer, kind, (*right, kind))
+        return problems
+
+    def _problem_in_float32(self, way: Way, expected: _Expected, in_windows: _Expected | None) -> str:
+        """Say what is wrong with a way in float32, as it is or with short windows; empty where nothing is."""
+        with self._in_float32():
+            problem = self._problem_of(way, expected)
+            if problem or in_windows is None:
+                return problem
+            with reduced_model.short_windows(self._causal_lm):
+                return self._problem_of(way, in_windows)
+
+    def _problem_in_own_type(self, way: Way) -> str:
+        """Say what is wrong in the model's own type with a way that is right in float32; empty where nothing is."""
+        if self._unit == torch.finfo(torch.float32).eps:
+            return ""
+        if self._expected_in_own_type is None:
+            self._expected_in_own_type = self._expected()
+        return self._problem_of(way, self._expected_in_own_type)
+
+    def _expected(self) -> _Expected:
+        truth = self._truth()
+        return _Expected(truth, _distances(self._truth(moved=True), truth))
 
     @contextmanager
     def _in_float32(self) -> Iterator[None]:
@@ -280,13 +310,13 @@ class _Proof:
                 f"{self._name}: this {self._type} model sees the tokens that it is to predict", "take a causal model"
             )
 
-    def _problem_of(self, way: Way, truth: _Numbers, noise: dict[str, float]) -> str:
-        """Say in what a way differs from the truth; empty where it does not."""
+    def _problem_of(self, way: Way, expected: _Expected) -> str:
+        """Say in what a way differs from what is expected; empty where it does not."""
         use_way(self._model, way)
         try:
-            return self._apart(self._numbers(self._losses, self._trained()), truth, noise)
+            return self._apart(self._numbers(self._losses, self._trained()), *expected)
         except NotPackableError as error:
-            return f"{_ASKS_FOR}{error.message}"
+            return f"{_NOT_PACKABLE}{error.message}"
         except Exception as error:  # whatever an architecture raises in a way that is not its own
             return reason_of(error)
 
@@ -365,9 +395,6 @@ class _Proof:
         return ""
 
 
-_ASKS_FOR = "packed: "
-
-
 def _distances(numbers: _Numbers, truth: _Numbers) -> dict[str, float]:
     """Return how far numbers are apart; what is finite in neither is not."""
     both = {name: (values, truth[name]) for name, values in numbers.items()}
@@ -390,7 +417,7 @@ def _reasons(
     if limit.packed and not way.packed:
         # That of the plainest packed way: what is left is the packing itself.
         tried = [problem for other, problem in problems.items() if other.packed]
-        why = tried[-1].removeprefix(_ASKS_FOR) if packable else "its attention is computed by its own code only"
+        why = tried[-1].removeprefix(_NOT_PACKABLE) if packable else "its attention is computed by its own code only"
         reasons.append(
             f"examples are computed one at a time, with the model's own attention, since several in one forward pass "
             f"would come out wrong ({why}): right, and slower"
