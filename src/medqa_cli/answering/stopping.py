@@ -125,19 +125,12 @@ class StoppingState:
             self.finish_reason = "repetition"
 
     def _leave_loop(self, repeats_much: bool) -> bool:
-        """Go back to the first word that repeats and forbid its token there; False: there is none, or no retry left."""
-        if self.num_retries >= self._most_retries:
-            return False
-        repeats_from = self._repeats_from if self._sentences_loop else None
-        if repeats_from is None and repeats_much:
-            repeats_from = start_of_repeats(self._decode(self.ids))
-        if self._wrong_mark is not None:
-            kept = self._num_ids_up_to(self._wrong_mark)
-        elif (matched := self._watch.matched_in_loop) is not None:
-            kept = len(self.ids) - matched
-        elif repeats_from is not None:
-            kept = self._num_ids_up_to(repeats_from)
-        else:
+        """Go back to the first word that repeats and forbid its token there.
+
+        Return whether that was done: it is not where no retry is left or no such word is found.
+        """
+        kept = self._num_ids_before_loop(repeats_much) if self.num_retries < self._most_retries else None
+        if kept is None:
             return False
         # Text before the place of an earlier retry may have been shown.
         kept = max(kept, self._settled_ids)
@@ -159,34 +152,45 @@ class StoppingState:
         self._wrong_mark = None
         return True
 
+    def _num_ids_before_loop(self, repeats_much: bool) -> int | None:
+        """Return how many ids stand before a wrong mark, a loop of tokens or sentences that repeat, in this order."""
+        if self._wrong_mark is not None:
+            return self._num_ids_up_to(self._wrong_mark)
+        if (matched := self._watch.matched_in_loop) is not None:
+            return len(self.ids) - matched
+        repeats_from = self._repeats_from if self._sentences_loop else None
+        if repeats_from is None and repeats_much:
+            repeats_from = start_of_repeats(self._decode(self.ids))
+        return None if repeats_from is None else self._num_ids_up_to(repeats_from)
+
     def _num_ids_up_to(self, position: int) -> int:
         """Return how many ids make the text up to a position."""
         return bisect_right(range(len(self.ids)), position, key=lambda n: len(self._decode(self.ids[: n + 1])))
 
     def new_text(self) -> str:
-        """Return the text that is final, whatever comes next, and was not returned before.
+        """Return the text that is final, whatever comes next, and was not returned before."""
+        text = self._settled_text() if self.finish_reason is None else self.text()
+        piece = text[self._shown :]
+        self._shown = max(self._shown, len(text))
+        return piece
+
+    def _settled_text(self) -> str:
+        """Return the start of an unfinished answer that is final; nothing where no more of it is than before.
 
         Words that repeat earlier ones in the same order wait, since they may turn out to be a loop. In the second half
         of the limit an unfinished sentence waits, since it may have to go.
         """
-        if self.finish_reason is not None:
-            text = self.text()
-        else:
-            text = self._decode(self.ids[: len(self.ids) - self._watch.repeated])
-            # U+FFFD at the end: the last character is not complete yet.
-            if len(text) <= self._shown or text.endswith("\ufffd"):
-                return ""
-            end = _last_sentence_end(text)
-            begun = text[end:].strip()
-            sentences = (text[start:stop].strip() for start, stop in pairwise([0, *sentence_ends(text[:end])]))
-            may_go = len(self.ids) > self._limit // 2 or any(sentence.startswith(begun) for sentence in sentences)
-            settled = end if may_go else len(text)
-            text = text[: settled if self._repeats_from is None else min(settled, self._repeats_from)]
-            if self.num_sources:
-                text = text[: start_of_open_mark(text)]
-        piece = text[self._shown :]
-        self._shown = max(self._shown, len(text))
-        return piece
+        text = self._decode(self.ids[: len(self.ids) - self._watch.repeated])
+        # U+FFFD at the end: the last character is not complete yet.
+        if len(text) <= self._shown or text.endswith("\ufffd"):
+            return ""
+        end = _last_sentence_end(text)
+        begun = text[end:].strip()
+        sentences = (text[start:stop].strip() for start, stop in pairwise([0, *sentence_ends(text[:end])]))
+        may_go = len(self.ids) > self._limit // 2 or any(sentence.startswith(begun) for sentence in sentences)
+        settled = end if may_go else len(text)
+        text = text[: settled if self._repeats_from is None else min(settled, self._repeats_from)]
+        return text[: start_of_open_mark(text)] if self.num_sources else text
 
     def text(self) -> str:
         """Return the answer as it ended: whole, or cut back to a sentence where a loop or the limit ended it."""
