@@ -63,6 +63,9 @@ _SMALL_CODED_TOWN = re.compile(
 _TOWN_BEHIND = with_capitals(
     rf"(?:\.?\s?,\s?|\s(?=(?:Phố|Đường|Jalan|Jl|Road|Street)\b))({_TOWN}){_TOWN_END}(?=\s?[,.;:)\n!?(|]|\s[a-z\d(]|\s[-–]|\Z)"
 )
+_SMALL_TOWN_BEHIND = re.compile(r"\s?,\s?([^\W\d_]{3,}(?:[ -][^\W\d_]{2,}){0,3})(?=\s?[.;:)\n!?|]|\s?,|\Z)")
+_ANY_TOWN_BEHIND = re.compile(r"\s?[,\n]\s?([^\W\d_][\w'’.-]{2,}(?:[ -][^\W\d_][\w'’.-]+){0,3})")
+_TOWN_ALONE_BEHIND = with_capitals(r",\s([A-ZÀ-Þ][\w'’-]{2,}(?: [A-ZÀ-Þ][\w'’-]{2,})?)(?=\s?[.;)\n]|\s-|\Z)")
 _SMALL_CODE_BEHIND = re.compile(
     rf"\.?(?:{_SEPARATOR}|\s)(?:[a-z]{{1,2}}-)?(?:\d{{5}}-\d{{3,4}}|\d{{4}}-\d{{3}}|\d{{2}}-\d{{3}}|\d{{3}}\s\d{{2}}|\d{{4}}\s?[a-z]{{2}}|\d{{4,8}})"
     r"(?: [^\W\d_]{3,}(?:[ -][^\W\d_]{2,}){0,3}(?=\s?[,.;:\n)!?|]|\Z))"
@@ -73,6 +76,16 @@ _SMALL_CODE_BEHIND = re.compile(
 _UNIT_BEFORE = re.compile(
     rf"(?<![\w-])(?:c/o\s[\w'’. -]{{2,24}},\s|(?:{_UNIT}|số){_UNIT_NUMBER}(?:,\s?|\s|\n)"
     r"|(?:no|số|nr|h\.?\s?no)[.:]?\s?\#?)\Z"
+)
+_HOUSE_BEFORE = with_capitals(
+    r"(?<![\w-])(?:The\s)?(?:[A-ZÀ-Þ][\w'’-]+\s){1,3}(?:House|Cottage|Court|Lodge|Farm|Forge|Barn|Mill|Villas?|Hall|Manor|Rectory|Vicarage|Point"
+    r"|Towers?|Heights|Building|Mansions|Apartments|Apts|Works|Wharf|Residency|Enclave|Colony|Complex)(?:,\s?|\n)\Z"
+    r"|(?<![\w-])The\s(?:[A-ZÀ-Þ][\w'’-]+\s?){1,3}(?:,\s?|\n)\Z"
+)
+_NUMBER_BEFORE = re.compile(
+    r"(?:(?<=[,;:(\n])|(?<=[,;:(] )|(?<=\bat )|(?<=\bto )|(?<=\bin )|(?<=\bof )|(?<=\bis )"
+    r"|(?<=\bon )|(?<=from )|(?<=address )|(?<=habite )|(?<=outside ))"
+    r"(?!(?:19|20)\d\d, )\d{1,5}[a-z]?(?:[/-]\d{1,5}[a-z]?){0,3},? (?:bis |ter )?\Z"
 )
 # House 5, Road 12; Lot 5 Blk 12; 1-2-3 Shibuya, Shibuya-ku; The Old Forge, Mill Lane
 _CHAIN = re.compile(
@@ -103,10 +116,19 @@ _UNIT_AND_HOUSE = re.compile(
     r"(?<![\w-])(?:flat|unit|apt|apartment|studio|suite|level|shop)\.?\s\d{1,4}[a-z]?(?:,\s?|\s|/)\d{1,5}[a-z]?\s(?:[^\W\d_][\w'’.-]*\s?){1,4}"
     r"(?<!\s)(?=\s?[,;:\n)]|\.\s|\.?\Z)"
 )
+_WARD = with_capitals(
+    r"(?<![\w.-])\d{1,3}-\d{1,3}(?:-\d{1,3})?,?\s(?:[A-ZÀ-Þ][\w-]+,?\s)?[A-ZÀ-Þ]\w+-(?:ku|shi|cho|machi|gun|ken|to|fu)\b"
+)
 _HOUSE_AND_LANE = with_capitals(
     r"(?<![\w-])(?:The\s(?:[A-ZÀ-Þ][\w'’-]+\s?){1,2}|(?:[A-ZÀ-Þ][\w'’-]+\s){1,2}(?:House|Cottage|Lodge|Farm|Forge|Barn|Mill|Villas?|Hall|Manor"
     r"|Rectory|Vicarage|Court|Mansions|Bungalow)),\s(?:[A-ZÀ-Þ][\w'’-]+\s){1,2}(?:Road|Lane|Street|Avenue|Close|Drive|Hill|Way|Crescent|Terrace"
     r"|Gardens|Square|Place)(?!\w)"
+)
+# Without a number, on a line or behind words that say that somebody lives there.
+_FRENCH_STREET = with_capitals(
+    r"(?:(?<=\n)|(?<=\bat )|(?<=\bto )|(?<=ddress: )|(?<=habite )|(?<=\d, ))"
+    r"(?:[rR]ue|[aA]venue|[bB]oulevard|[cC]hemin|[aA]llée|[iI]mpasse|[qQ]uai)"
+    r"\s(?:(?:de la|de|du|des|le|la)\s|de l['’]|d['’])?[A-ZÀ-Þ][\w'’-]+(?:\s[A-ZÀ-Þ][\w'’-]+){0,2}(?!\w)"
 )
 _LONGEST, _LONGEST_SMALL = 160, 16
 _AMOUNT = re.compile(r"\s?(?:mg|ml|kg|cm|mm|days?|weeks?|months?|years?|hours?|times|points?|tablets?|pills?)\b")
@@ -127,6 +149,10 @@ def grown(text: Text, start: int, end: int) -> tuple[int, int]:
     for _ in range(_MOST):
         reach = max(start - _REACH, 0)
         found = _UNIT_BEFORE.search(text.lower, reach, start)
+        if found is None and text.text[start].isalpha():
+            found = _NUMBER_BEFORE.search(text.lower, reach, start)
+        if found is None and not text.is_shouted:
+            found = _HOUSE_BEFORE.search(text.text, reach, start)
         if found is None or found.start() == start:
             break
         start = found.start()
@@ -160,7 +186,7 @@ def labelled(text: Text) -> Iterator[tuple[int, int]]:
 
 
 def chains(text: Text) -> Iterator[tuple[int, int]]:
-    """Yield two numbers of plots and houses, one behind the other; a house and its lane."""
+    """Yield two numbers of plots and houses, one behind the other; a number before a ward; a house and its lane."""
     patterns = [_CHAIN, _UNIT_AND_HOUSE]
     patterns += [_NUMBER_SIGNED] * any(map(text.lower.__contains__, _SIGNS))
     patterns += [_VIETNAMESE] * (not _VIETNAMESE_WORDS.isdisjoint(text.all_words))
@@ -171,9 +197,10 @@ def chains(text: Text) -> Iterator[tuple[int, int]]:
         for found in text.matches(_INDIAN, 0, small=True):
             yield found.span()
     if not text.is_shouted:
-        for found in _HOUSE_AND_LANE.finditer(text.text):
-            if _are_places(found[0]):
-                yield found.span()
+        for pattern in (_WARD, _HOUSE_AND_LANE, _FRENCH_STREET):
+            for found in pattern.finditer(text.text):
+                if _are_places(found[0]):
+                    yield found.span()
 
 
 def _end_behind(text: Text, end: int, is_small: bool) -> int:
@@ -183,6 +210,8 @@ def _end_behind(text: Text, end: int, is_small: bool) -> int:
     if number := _NUMBER_BEHIND.match(text.text, end):
         return number.end()
     if is_small:
+        if (town := _SMALL_TOWN_BEHIND.match(text.lower, end)) and _are_places(town[1]):
+            return town.end()
         coded = _SMALL_CODE_BEHIND.match(text.lower, end)
         if coded and not _AMOUNT.match(text.lower, coded.end()) and _are_places(coded[0], is_coded=True):
             is_next = text.text[coded.end() : coded.end() + 1] == " "
@@ -220,6 +249,18 @@ def _end_of_small_town(text: Text, place: int, end: int) -> int:
         if text.lower[word.end() : word.end() + 1] not in (" ", "-", "/"):
             break
     return end
+
+
+def has_town_behind(text: Text, end: int) -> bool:
+    """Tell whether what looks like a town stands behind a street and a comma, in whatever letters."""
+    town = _ANY_TOWN_BEHIND.match(text.lower, end)
+    return town is not None and _are_places(town[1])
+
+
+def has_town_alone_behind(text: Text, end: int) -> bool:
+    """Tell whether a town, of words that are none of the language, stands between a street and a mark."""
+    town = _TOWN_ALONE_BEHIND.match(text.text, end)
+    return town is not None and _are_places(town[1]) and not all(map(is_common, _LETTERS.findall(town[1].lower())))
 
 
 def has_code_behind(text: Text, end: int) -> bool:

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.address_parts import grown
 from medqa_cli.data.identifiers.finds import Span
-from medqa_cli.data.identifiers.home_addresses import FLAT_BEFORE, personal_streets, town_behind
+from medqa_cli.data.identifiers.home_addresses import (
+    FLAT_BEFORE,
+    at_home,
+    coded_towns,
+    personal_streets,
+    streets_before_numbers,
+    town_behind,
+)
 from medqa_cli.data.identifiers.name_forms import LAST_WORD, with_capitals
 from medqa_cli.data.identifiers.shaped_addresses import streets_without_number
 from medqa_cli.data.identifiers.text import Text
@@ -16,6 +23,10 @@ from medqa_cli.resources import load_pattern, load_words
 _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
 _PUBLIC_REACH = 140
 _ZIP_DIGITS = 5
+_UK = re.compile(
+    r"(?P<area>[A-Z](?<![\w-].)[A-Z]?)(?:\d[A-Z]|\d{1,2})\s\d(?!TH|ST|RD|ND|HT)[ABD-HJLNP-UW-Z]{2}(?![\w-])"
+)
+_CANADA = re.compile(r"[ABCEGHJ-NPRSTVXY](?<![\w-].)\d[ABCEGHJ-NPRSTV-Z][ -]\d[ABCEGHJ-NPRSTV-Z]\d(?![\w-])")
 _ZIP = re.compile(r"\d(?<![\w.-].)\d{4}(?:-\d{4})?(?![\w-])")
 # What stands behind the number of a house, and behind the digits of a British postcode's first half.
 _HOUSE = re.compile(r"(?:-\d{1,4})?[A-Za-z]?,?\s+[^\Wa-z]")
@@ -63,6 +74,9 @@ _DIGIT_CODE = re.compile(
 )
 _IN_DATE = frozenset("/.-")
 _LIVES = ("live", "living", "resid", "moved to", "address", "i, ", "ship to", "send", "deliver")
+_CODE_BEHIND = with_capitals(
+    r"(?:,\s[A-Z][\w-]+)?\s?[-–]\s?\d{6}\b|,\s(?:[A-Z]-)?\d{5,6}(?:\s[A-ZÀ-Þ][\w-]+)?(?![\w.])"
+)
 # The first digits of a phone or record are no postcode: SA 0248, FAX 0491 570 539.
 _PHONE_BEHIND = re.compile(r"[,;]?\s(?i:fax|tel|phone|ph|mob|mobile|cell|mrn|nhs)\b\W{0,3}\w*$")
 
@@ -110,8 +124,8 @@ def _year_at(text: Text, start: int) -> bool:
 def _whole(text: Text, first: int, last: int, *, is_personal: bool) -> tuple[int, int]:
     """Return the place of an address with the flat before it and the town behind it."""
     flat = FLAT_BEFORE.search(text.lower, max(first - 9, 0), first)
-    town = town_behind(text, last)
-    first, whole = flat.start() if flat else first, town.end() if town else last
+    towns = (_CODE_BEHIND.match(text.text, last), town_behind(text, last))
+    first, whole = flat.start() if flat else first, max([last, *(town.end() for town in towns if town)])
     if not is_personal:
         return first, whole
     first, end = grown(text, first, last)
@@ -123,9 +137,14 @@ def _parts(text: Text) -> Iterator[tuple[int, int]]:
         return
     yield from _of_known_streets(text)
     yield from _of_any_street(text)
+    if "home_words" in text.tables:
+        yield from at_home(text)
+        yield from streets_before_numbers(text)
     if "box_words" in text.tables:
         for match in load_pattern("identifiers", "post_box").finditer(text.text):
             yield match.span()
+    if text.has_long_number:
+        yield from coded_towns(text)
     yield from _with_codes(text)
 
 
@@ -170,6 +189,12 @@ def _with_codes(text: Text) -> Iterator[tuple[int, int]]:
             town = _pattern("town_before").search(text.text, max(match.start() - 60, 0), match.start())
             if town:
                 yield town.start(), match.end()
+    if text.has_code:
+        for match in text.matches(_UK, 1, 2):
+            if match["area"] in load_words("identifiers", "uk_areas"):
+                yield match.span()
+        for match in text.matches(_CANADA, 1):
+            yield match.span()
     if "postcode_words" in text.tables:
         for match in load_pattern("identifiers", "postcode").finditer(text.text):
             yield match.span(1)

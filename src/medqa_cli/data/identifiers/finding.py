@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from medqa_cli.data.identifiers.addresses import find_addresses
-from medqa_cli.data.identifiers.ages import find_ages, find_personal_ages
+from medqa_cli.data.identifiers.ages import find_ages, find_personal_ages, in_words
 from medqa_cli.data.identifiers.contacts import SPELLED_AT, find_contacts
 from medqa_cli.data.identifiers.dates import find_dates
 from medqa_cli.data.identifiers.finds import Find, Span
@@ -22,7 +22,8 @@ from medqa_cli.data.identifiers.home_addresses import address_behind
 from medqa_cli.data.identifiers.name_fields import find_names_in_fields
 from medqa_cli.data.identifiers.name_scores import find_scored_names
 from medqa_cli.data.identifiers.names import find_names, repeated
-from medqa_cli.data.identifiers.numbers import find_numbers, find_personal_numbers
+from medqa_cli.data.identifiers.numbers import find_numbers
+from medqa_cli.data.identifiers.personal_numbers import find_certain_numbers, find_personal_numbers
 from medqa_cli.data.identifiers.text import Text, like
 from medqa_cli.data.identifiers.word_sorts import near_names
 from medqa_cli.data.identifiers.word_tables import all_names, glue_words, mistyped_words, weights
@@ -41,13 +42,19 @@ _WORD = re.compile(r"[^\W\d_]{4,}")
 _LONGEST, _LONGEST_MAIL = 4_000, 30
 # Where two finds overlap the earlier kind stays; of one kind the longer one.
 _ORDER = ("email", "profile", "ip", "account", "record", "device", "fax", "phone", "date", "address", "age", "name")
+_NUMBER_BEHIND = re.compile(r"\s?\(\s?([A-Za-z]{0,3}-?\d[\d -]{3,14}[A-Za-z]?)\s?\)")
+# Anna Lee, 92, a farmer; Anna Lee (92); Anna Lee 92F.
+_BEFORE_AGE = re.compile(r"(?:,\s?|\s\(?|\s[mf],?\s)(?=[a-z\d])")
+_AGE_BEHIND = re.compile(r"(?:9\d|1[01]\d)(?=[,).;]|\s?(?:[mf]|yo|y/o|yrs?|years?)\b|\s?\Z)")
 _PHONE_BEHIND = re.compile(
     r"(?: \([a-z -]{2,15}\))?,? \(?(?:tel|phone|mobile|cell|ph)?[.:]? ?(\(?[+0-9](?:[ ./()-]{0,2}\d){6,13})(?![\w/-])"
 )
+_FEWEST_DIGITS = 5
 # Of these signs and tables of words a text about nobody that has no digits has one, or five colons or hyphens, if
-# anything but a name or a date is in it.
+# anything but a name or a date is in it; and of these one with a name.
 _SIGNS, _FEWEST_SIGNS = ("@", "/", "::", *SPELLED_AT), 5
 _TELLING = frozenset(("mail_words", "profile_words", "own_site_words", "own_page_words", "old_age_words"))
+_TELLING_NAMES = frozenset(("bare_names", "certain_names", "degree_words", "in_brackets_words"))
 _FIRST_WORD = re.compile(r"([^\W\d_]+(?:'[^\W\d_]+)?),?\s+(?=\S)")
 _NOT_OF_NAME, _HUSBAND = frozenset(("title", "hi")), re.compile(r"\bmeine? \Z")
 _NUMBERS = frozenset(("account", "record", "device", "fax", "phone"))
@@ -97,6 +104,23 @@ def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:
     return tuple(Find(field, *whole[field].written(span)) for field, found in spans.items() for span in found)
 
 
+def _number_behind(text: Text, name: Span) -> Span | None:
+    """Return the record number in brackets behind a name: Anna Lee (A-118273)."""
+    found = _NUMBER_BEHIND.match(text.text, name.end)
+    if found is None or sum(map(str.isdigit, found[1])) < _FEWEST_DIGITS:
+        return None
+    return Span(*found.span(1), "record")
+
+
+def _age_behind(text: Text, name: Span) -> Span | None:
+    """Return the age over 89 behind a name."""
+    before = _BEFORE_AGE.match(text.lower, name.end)
+    if before is None:
+        return None
+    found = _AGE_BEHIND.match(text.lower, before.end()) or in_words().match(text.lower, before.end())
+    return None if found is None else Span(*found.span(), "age")
+
+
 def _phone_behind(text: Text, name: Span) -> Span | None:
     """Return the phone number behind a name: (Anna Lee, 0151 234567)."""
     found = _PHONE_BEHIND.match(text.text, name.end)
@@ -104,7 +128,7 @@ def _phone_behind(text: Text, name: Span) -> Span | None:
 
 
 # What may stand behind a name and is one of the same person.
-_BEHIND_NAMES = (_phone_behind, address_behind)
+_BEHIND_NAMES = (_number_behind, _age_behind, _phone_behind, address_behind)
 
 
 def _may_hold_more(text: Text) -> bool:
@@ -117,11 +141,17 @@ def _may_hold_more(text: Text) -> bool:
     )
 
 
+def _may_hold_names(text: Text) -> bool:
+    return bool(text.numbers) or not _TELLING_NAMES.isdisjoint(text.tables) or "here" in text.words
+
+
 def _found_of_nobody(text: Text) -> list[Span]:
     spans: list[Span] = []
     if _may_hold_more(text):
         spans = [*find_contacts(text), *find_numbers(text), *find_ages(text), *find_addresses(text)]
-    spans += find_names(text, is_personal=False)
+        spans += find_certain_numbers(text)
+    if _may_hold_names(text):
+        spans += find_names(text, is_personal=False)
     return _apart(spans) if spans else spans
 
 

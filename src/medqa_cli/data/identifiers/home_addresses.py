@@ -39,17 +39,49 @@ _HOUSE_OF_NAME = re.compile(
     rf"(?<![\w-])(?:flat|studio|apartment|apt\.?|unit)\s\d{{1,4}}[a-z]?,\s(?P<words>{_WORD} {_WORD})"
     r"(?=\s?[,.;\n]|\s[a-z]|\Z)"
 )
+_NO_STREET_WORDS = frozenset(
+    (
+        "until",
+        "till",
+        "at",
+        "meds",
+        "neg",
+        "and",
+        "with",
+        "for",
+        "then",
+        "when",
+        "because",
+        "but",
+        "so",
+        "is",
+        "are",
+        "you",
+    )
+)
 _LONGEST_FLAT, _LONGEST_SHORT = 24, 5
 FLAT_BEFORE = re.compile(
     r"(?<![\w-])(?:flat|unit|studio|level|plot(?: no\.?)?|house no\.?|door no\.?|h\.?\s?no\.?)\s?\Z"
 )
 """What may stand before the number of a house."""
 _SHORT = 4
-_CUE_REACH = 60
+_CUE_REACH, _TOWN_REACH, _SHORTEST, _CODE = 60, 30, 7, 5
+_CODED_TOWN = with_capitals(r"(?:D|CH|A|F|NL|B|SE|DK)-\d{4,5}\s[A-ZÀ-Þ][\w-]+(?:\s(?:am|an der|im)\s[A-Z]\w+)?")
+_TOWN_WITH_CODE = with_capitals(r"\d{5}\s[A-ZÀ-Þ][\w-]{2,}(?:\s(?:am|an der|im|sur|la|le)\s[A-Z]\w+)?")
+_BEFORE_TOWN = re.compile(
+    r"\b(?:wohn\w*(?: in)?|str\w*\.? \w+ in|aus|nach|habite|vivo en|abito a|woon in|mieszkam w)\s$"
+)
+_STREET_REACH = 48
+_STREET_BEFORE = with_capitals(
+    r"(?<![\w-])((?:(?:ul|al|os|pl|[Cc]alle|[Vv]ia|[Rr]ua)\.?\s)?(?:[A-ZÀ-Þ][\w'’.-]+,?\s){1,4})\Z"
+)
+_NUMBER_REST = re.compile(r"\s?[a-z]?(?:[/-]\d{1,4})?(?![\w.])")
 _CODE_BEHIND_NAME = re.compile(
     r",\s(\d{5,6}|\d{5}-\d{3,4}|\d{4}-\d{3}|\d\d-\d{3}|\d{3} \d\d|\d{4} ?(?!AM|PM|MG|ML)[A-Z]{2}"
     r"|(?!(?:19|20)\d\d)\d{4})(?=[,;)\n]|\.\s|\Z)"
 )
+# One of these stands just before, but for the words of a flat.
+_LAST_WORDS = frozenset(("at", "on", "to", "from", "of", "in", "am", "is", "address", "au", "en", "der", "up", "home"))
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -101,7 +133,7 @@ def _behind_numbers(text: Text) -> Iterator[tuple[int, int]]:
             is_street = plain in (_street_words() if place else load_words("identifiers", "first_street_words"))
             if not is_street:
                 continue
-            if any(other[0] in load_words("identifiers", "no_street_words") for other in words[:place]):
+            if any(other[0] in _NO_STREET_WORDS for other in words[:place]):
                 break
             others = words[:place] or words[1:]
             if not place and len(plain) < _SHORT and (len(words) < 2 or is_common(words[1][0].strip("."))):  # 30 bd.
@@ -169,3 +201,56 @@ def address_behind(text: Text, name: Span) -> Span | None:
     if load_pattern("identifiers", "public_body").search(text.after(found.end(), _CUE_REACH)):
         return None
     return Span(*found.span(1), "address")
+
+
+def at_home(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield what begins with the number of a house behind "lives at" and the like, up to a mark."""
+    for start, _ in text.numbers:
+        before = text.before(start, 24).split()
+        if not before or not (before[-1][-1] in ":=|" or _LAST_WORDS.intersection(before[-3:])):
+            continue
+        flat = FLAT_BEFORE.search(text.lower, max(start - 10, 0), start)
+        first = flat.start() if flat else start
+        if not load_pattern("identifiers", "at_home").search(text.before(first, _CUE_REACH)):
+            continue
+        if load_pattern("identifiers", "no_street").match(text.lower, start):
+            continue
+        found = load_pattern("identifiers", "any_street").match(text.lower, start)
+        if found is None or found.end() - start < _SHORTEST:
+            continue
+        # No amount: a mark is inside, or a word of streets, or one that is no word.
+        words = _LETTERS.findall(found[0])
+        streets = load_words("identifiers", "street_words", "foreign_street_words")
+        if "," in found[0] or not streets.isdisjoint(words) or not all(map(is_common, words)):
+            yield first, found.end()
+
+
+def streets_before_numbers(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield streets whose number stands behind them, behind "lives at" and the like: Wohlgemutring 3."""
+    for start, end in text.numbers:
+        word = text.text.rfind(" ", 0, max(start - 1, 0)) + 1
+        if word >= start - 2 or not text.text[word].isupper() or not text.text[start - 1].isspace():
+            continue
+        street = _STREET_BEFORE.search(text.text, max(start - _STREET_REACH, 0), start)
+        is_amount = load_pattern("identifiers", "no_street").match(text.lower, start) is not None
+        if street is None or is_amount or not _is_street(text, street[1]):
+            continue
+        if load_pattern("identifiers", "at_home").search(text.before(street.start(), _CUE_REACH)):
+            rest = _NUMBER_REST.match(text.text, end)
+            yield street.start(1), rest.end() if rest else end
+
+
+def coded_towns(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield towns with the code before them: D-79106 Freiburg, and behind "wohne in" without the country."""
+    for start, end in text.numbers:
+        if text.text[start - 1 : start] == "-":
+            for back in (2, 3):
+                coded = _CODED_TOWN.match(text.text, start - back) if start >= back else None
+                if coded and not text.text[max(start - back - 1, 0) : start - back].isalnum():
+                    yield coded.span()
+        elif (
+            end - start == _CODE
+            and (town := _TOWN_WITH_CODE.match(text.text, start))
+            and _BEFORE_TOWN.search(text.before(start, _TOWN_REACH))
+        ):
+            yield town.span()

@@ -1,37 +1,24 @@
 """Numbers and codes behind a word that says whose they are, in a text about one person: "policy no. XPW 884 20 1137".
 
-From each number its signs are read to both sides. Then the words before it are read backwards: determiners and the like
-are passed over, and the first other word tells whether a code of somebody stands there. Behind "is", ":" and the like
-it may be farther away.
+From each number its signs are read to both sides, and the label that tells whose it is is looked for (code_labels).
 """
 
-import functools
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from medqa_cli.data.identifiers.code_labels import (
+    REACH,
+    Label,
+    is_end_of_number,
+    is_label,
+    label_above,
+    label_before,
+    label_behind,
+)
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import all_names, common_words, months, typing_errors
+from medqa_cli.data.identifiers.word_tables import common_words, months
 from medqa_cli.resources import load_pattern, load_words
 
-_USER_NAME = re.compile(r"\b(?:(?:user|screen)[ -]name|log[ -](?:in|on))\b")
-# The words behind a code: 448219 is my badge number, tlm749q (that's my HR number).
-_LABEL_BEHIND = re.compile(
-    r"[\"'”’)\]]?,?\s?[(\[–—-]?\s?(?:(?:(?:that['’]?s|that is|this is|it['’]?s|which is|is|was|being|as)\s)(?:the|an?)"
-    r"|(?:(?:that['’]?s|that is|this is|it['’]?s|which is|is|was|being|as)\s)?(?:my|his|her|our|their|your))\s"
-    r"((?:[^\W\d_]+[ /'’-]){0,2}[^\W\d_]+)"
-)
-_LEADER = re.compile(r"\.{2,}|_{2,}|…+")
-_TOKEN = re.compile(r"[^\W\d_]+(?:[/&'’-][^\W\d_]+)*|\d+|[^\w\s]|\n")
-# My number. It's 448219; my number's 448219.
-_SAID_AGAIN = re.compile(r"(?:[.;,!]\s(?:it['’]?s|it is|that['’]?s|that is|this is)|(?<=\w)['’]s)\s(?=[\"“'(]?\Z)")
-_NUMBER_SIGN = re.compile(r"\bn\s?[.º°]+\s?[º°]?|\br\.\s?č\.?")
-_LAST_FOUR = re.compile(r"\b(?:last|final) (?:four|4|six|6)(?: digits)?\b|[x*•]{3,}[ -]?\Z")
-_ENDING = re.compile(r"\b(?:ends|ending) (?:in|with)\b")
-_STOPS = frozenset(".!?;\n")
-_PREPOSITIONS = frozenset(("at", "for", "and", "to", "by"))
-_REACH = 70
-_MOST_LINKS, _MOST_WORDS, _SHORTEST_MISTYPED = 7, 6, 6
 # The signs of a code to the left of a digit: the letters of XEA912044381, the part before a colon in 20:C2277000.
 _LEFT = re.compile(r"(?:[^\W_]|(?<=[^\W_])[-/.:])*\Z")
 _LABEL_WITHIN = re.compile(r"([^\W\d_]+)[.:]|([^\W\d_]{5,})[-/]")
@@ -75,123 +62,52 @@ _MIXED = re.compile(r"(?=[^\W_]*[A-Za-z])(?=[^\W_]*\d)[A-Za-z\d]{5,10}(?:-[A-Za-
 _AMOUNT = re.compile(r"\d+([A-Za-z]+)|([A-Za-z]+)\d|((?i:covid|omega|vitamin|type|grade|stage))\d+")
 _LONGEST_UNIT = 3
 _LONGEST = 60
-_FEWEST_DIGITS, _FEWEST_FAR_DIGITS, _FEWEST_TOLD_DIGITS = 4, 5, 7
+# Where a code stands right behind one of the labels that tell enough, this does.
+_BESIDE_LABEL = re.compile(r"\W{0,4}(?:[^\W\d]{1,8}\W{1,3}){0,3}[^\W\d]{0,12}\W?\d")
+_FEWEST_DIGITS, _FEWEST_FAR_DIGITS, _FEWEST_CERTAIN, _FEWEST_TOLD_DIGITS = 4, 5, 6, 7
 
 
-class Label(NamedTuple):
-    """The word that tells what a number is of, whether it stands right before it, and whether "is" or ":" does."""
-
-    word: str
-    is_near: bool
-    is_told: bool
-
-
-def _is_end_of_number(before: str) -> bool:
-    """Tell whether the last digits of a number follow: "ending in", "last four"."""
-    return (_LAST_FOUR.search(before) or _ENDING.search(before)) is not None
-
-
-def _label_behind(text: Text, end: int) -> Label | None:
-    """Return the label that is said behind a code: 448219 is my badge number."""
-    found = _LABEL_BEHIND.match(text.lower, end, end + _REACH)
-    words = re.split("[ /'’-]", found[1]) if found else ()
-    return next((Label(word, True, False) for word in words if is_label(word)), None)
-
-
-@functools.cache
-def _rewordings() -> tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]:
-    """Return what is put into plainer words before a label is looked for: signs without which none is there first."""
-    return (
-        (("it", "that", "this", "'s", "’s"), _SAID_AGAIN, " is "),
-        ((" is", " was", " sa", " reads", " shows", " has"), load_pattern("identifiers", "place_of_label"), " "),
-        (("under", " as "), load_pattern("identifiers", "filed_under"), " reference:"),
-        (("name", "log"), _USER_NAME, "username"),
-        (("..", "__", "…"), _LEADER, ":"),
-        (("º", "°", "n.", "n .", "r.č", "r. č"), _NUMBER_SIGN, " nr "),
-        (("last", "final", "xx", "**", "••"), _LAST_FOUR, " ending "),
-        (("end",), _ENDING, " "),
-    )
-
-
-@functools.lru_cache(maxsize=10_000)
-def is_label(word: str) -> bool:
-    """Tell whether a word in small letters says that a number of somebody follows."""
-    labels = load_words("identifiers", "far_labels", "near_labels")
-    parts = re.split("[/-]", word)
-    if word in labels or (len(parts) > 1 and any(len(part) > 2 and part in labels for part in parts)):
-        return True
-    endings = tuple(load_words("identifiers", "label_endings"))
-    return (len(word) > 5 and word.endswith(endings)) or word in _mistyped_labels()
-
-
-@functools.cache
-def _mistyped_labels() -> frozenset[str]:
-    """Return likely typing errors in longer labels."""
-    long = (word for word in load_words("identifiers", "far_labels", "near_labels") if len(word) >= _SHORTEST_MISTYPED)
-    return frozenset().union(*map(typing_errors, long)) - common_words() - all_names()
-
-
-def label_before(before: str) -> Label | None:
-    """Return the word that tells what follows, or None where none does.
-
-    Args:
-        before: what stands before a number, in small letters.
-    """
-    for signs, pattern, plain in _rewordings():
-        if any(map(before.__contains__, signs)):
-            before = pattern.sub(plain, before)
-    links, words, is_told, is_line, behind = 0, 0, False, False, ""
-    weak: Label | None = None
-    for token in reversed(_TOKEN.findall(before)):
-        if token in load_words("identifiers", "label_copulas"):
-            is_told = True
-        elif not words and is_label(token):
-            is_other = load_pattern("identifiers", "number_of_other").search(before)
-            if is_other or (is_line and not is_told):
-                return weak
-            if not is_told or token not in load_words("identifiers", "weak_labels"):
-                return Label(token, True, is_told)
-            weak, words = Label(token, True, is_told), words + 1  # the number on my letter is
-        elif is_told and token in load_words("identifiers", "far_labels") and behind != "of":
-            return Label(token, False, is_told)
-        elif not words and (token in load_words("identifiers", "label_links") or (token in ".\n" and not links)):
-            links += 1
-            is_line = is_line or token == "\n"
-        elif is_told and (
-            token in _PREPOSITIONS or not (token in _STOPS or token in load_words("identifiers", "other_labels"))
-        ):
-            words += 1
-        else:
-            return weak
-        if links > _MOST_LINKS or words > _MOST_WORDS:
-            return weak
-        behind = token
-    return weak
+def certain_codes(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield the places of the codes whose label stands right before them and tells enough in a text about anybody."""
+    if "certain_labels" not in text.tables:
+        return
+    labels = load_words("identifiers", "certain_labels")
+    ends = (place + len(word) for word in text.words & labels for place in text.places(word))
+    if not any(_BESIDE_LABEL.match(text.lower, end) for end in ends):
+        return
+    for start, end, label in _with_labels(text):
+        if label.word in labels and label.is_near and sum(map(str.isdigit, text.text[start:end])) >= _FEWEST_CERTAIN:
+            yield start, end
 
 
 def labelled_codes(text: Text) -> Iterator[tuple[int, int]]:
     """Yield the places of the codes that stand behind a word for one, in a text about one person."""
+    yield from ((start, end) for start, end, _ in _with_labels(text))
+
+
+def _with_labels(text: Text) -> Iterator[tuple[int, int, Label]]:
     end = 0
     for place, _ in text.numbers:
         if place < end:
             continue
         start, stop = _code_at(text, place)
         value = text.text[start:stop]
-        is_ending = _is_end_of_number(text.before(start, 24))
+        near = text.before(start, 24)
+        is_ending = is_end_of_number(near)
         if start == stop or (_NO_CODE.fullmatch(value) and not (is_ending and len(value) == _FEWEST_DIGITS)):
             continue
         if load_pattern("identifiers", "public_code").match(value) or text.before(start, 1) in _CURRENCIES:
             continue
         if load_pattern("identifiers", "unit_behind").match(text.after(stop, 24)):
             continue
-        label = label_before(text.before(start, _REACH)) or _label_behind(text, stop)
+        label = label_before(text.before(start, REACH)) or label_behind(text, stop) or label_above(text, start)
         if label is None and (letters := _LEADING_LETTERS.match(value)) and is_label(letters[0].lower()):
             label = Label(letters[0].lower(), True, False)  # GMC4482190
         if label is None or is_of_product(text, start, stop):
             continue
         if _fits(value, label, is_small=text.is_shouted or text.text == text.lower):
             mask = _MASK.search(text.lower, max(start - _LONGEST_MASK, 0), start)
-            yield mask.start() if mask else start, stop
+            yield mask.start() if mask else start, stop, label
             end = stop
 
 
@@ -247,7 +163,7 @@ def _may_lead(text: Text, start: int, letters: str) -> bool:
     word, is_large = letters.lower(), letters.isupper() and not text.is_shouted
     if is_label(word):
         # The number is PID 987780; serial: SN 21-440981.
-        before = text.before(start, _REACH)
+        before = text.before(start, REACH)
         if word in load_words("identifiers", "second_labels") and label_before(before) is not None:
             return is_large or text.is_shouted or text.text == text.lower
         return is_large and _BEHIND_NUMBER.search(before) is not None

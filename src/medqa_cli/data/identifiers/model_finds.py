@@ -16,7 +16,7 @@ from medqa_cli.data.identifiers.finding import find_in_texts, is_about_one_perso
 from medqa_cli.data.identifiers.finds import KINDS, Find, Span
 from medqa_cli.data.identifiers.name_forms import POSSESSIVE, is_common, may_be_name
 from medqa_cli.data.identifiers.names import repeated
-from medqa_cli.data.identifiers.numbers import is_own
+from medqa_cli.data.identifiers.personal_numbers import is_own
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import certain_names, medical_words
 from medqa_cli.errors import InputError

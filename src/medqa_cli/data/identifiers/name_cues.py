@@ -41,11 +41,46 @@ _SIGNS_OF = {
 }  # fmt: skip
 _TITLE = re.compile(r"([A-Za-z]+)(\.?)\s*$")
 CUE_NEEDS, SMALL_NEEDS = "cue_needs", "small_needs"
-# One of these stands in a text with the cue, unless one of the words of the table does that ends with "_alone".
+# One of these stands in a text with the cue, unless one of the words does.
 _PHRASES = {
     (CUE_NEEDS, "iam"): ("this is", "it's", "it’s", " its", "i,", "here is"),
     (CUE_NEEDS, "role"): (":", "=", "–", "("),
     (SMALL_NEEDS, "role"): (":", " ("),
+}
+_ALONE = {
+    "iam": frozenset(["im", "am", "m", "signed", "bin", "soy", "suis", "jestem", "self", "myself"]),
+    "role": frozenset(
+        [
+            "attn",
+            "attention",
+            "att",
+            "fao",
+            "ask",
+            "according",
+            "spoke",
+            "signed",
+            "dictated",
+            "written",
+            "reviewed",
+            "seen",
+            "referred",
+            "posted",
+            "sent",
+            "treated",
+            "examined",
+            "prepared",
+            "ordered",
+            "booked",
+            "rip",
+            "patient",
+            "prescriber",
+            "surgeon",
+            "consultant",
+            "order",
+            "message",
+            "letter",
+        ]
+    ),
 }
 
 
@@ -102,11 +137,7 @@ def possible_cues(text: Text, section: str) -> tuple[str, ...]:
     possible = []
     for cue in _with_words(section, text.cue_tables & _all_needs(section)):
         phrases = _PHRASES.get((section, cue))
-        is_one = (
-            phrases is None
-            or any(map(text.lower.__contains__, phrases))
-            or not text.words.isdisjoint(load_words("identifiers", f"{cue}_alone"))
-        )
+        is_one = phrases is None or any(map(text.lower.__contains__, phrases)) or not text.words.isdisjoint(_ALONE[cue])
         # "Patient - Zofia": a hyphen behind white space.
         if is_one or (cue == "role" and any(part[-1:].isspace() for part in text.lower.split("-")[:-1])):
             possible.append(cue)

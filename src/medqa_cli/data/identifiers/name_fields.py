@@ -17,6 +17,9 @@ _WORD = r"(?:['’][ts] )?(?:[^\W\d_]{1,2}\.|[^\W\d_](?:[^\W\d_]|['’‐-](?=[^
 _VALUE = rf"(?P<name>{_WORD}(?: {_WORD}){{0,3}}(?:, {_WORD}(?: {_WORD}){{0,2}})?)"
 _END = r"(?=\s*\Z|\s?\n|\s{2}|\t|\s?[|;(<]|\.\s|,\s|\s[-–—]\s)"
 _DATE_OR_NUMBER = r"\d{1,4}[ ./-]|[a-z]{3,9}\.? \d|\d{5}"
+_NAMELESS = frozenset(
+    ["none", "unknown", "self", "same", "pending", "yes", "no", "n/a", "na", "nil", "tbc", "tbd", "see", "as", "per"]
+)
 _POSSESSIVE = re.compile(r"(?<![\w'’-])([^\W\d_]{3,})['’]s (?=[a-z])")
 _LONGEST_LAST, _LONGEST_VALUE, _FEWEST = 48, 80, 4
 _LAST = re.compile(rf"(?:[.!?](?:[\"”])?\s+|\n\s*|(?P<bye>\b[^\W\d_]+),\s?){_VALUE}[\s\"”]*\Z")
@@ -66,7 +69,7 @@ def _named(text: Text, start: int, end: int, *, is_field: bool) -> Iterator[Span
 def _are_names(words: list[str], *, is_field: bool) -> bool:
     """Tell whether words are those of a name: of the tables or of none, with particles and initials between."""
     long = [word for word in words if len(word) > 2]
-    none = load_words("identifiers", "common", "no_names", "small_common", "nameless") | months().keys()
+    none = load_words("identifiers", "common", "no_names", "small_common") | _NAMELESS | months().keys()
     if not none.isdisjoint(word for word in words if len(word) > 1):
         return False
     if not long:

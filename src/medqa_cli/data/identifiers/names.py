@@ -15,6 +15,7 @@ from medqa_cli.data.identifiers.name_forms import (
     GAP,
     LARGE,
     LAST_WORD,
+    NAME,
     NAME_HERE,
     ODD_SURNAME,
     PART,
@@ -55,10 +56,27 @@ _LAST_PART = re.compile(r"[^\w]")
 _SIGNED_SHORT = re.compile(rf"(?:(?<=[.!?])\s+|(?<=[^\s]) ?[-–—~]\s?)({CAPITAL}){BEHIND_SIGNATURE}")
 _SIGNED = re.compile(rf"\n({PART}(?:{GAP}{PART}){{1,2}})\s*\Z")
 _LINE_START = re.compile(rf"[.!?\n]\s*(?=[{LARGE}])")
+_ENDS_WITH_NAME = re.compile(rf"(?<![\w'’.-]){NAME}$")
+_GREETED = re.compile(r"(?:hi|hello|hey|good (?:morning|afternoon|evening))(?: all| there)?[.,!]? \Z")
 _SMALL_HERE = re.compile(SMALL)
+_IS_INITIAL = re.compile(r"[^\W\d_]\.")
 _PAIR = re.compile(rf"[{LARGE}](?<![\w'’.-].)[^\W\d_]++(?=[ \xa0,][ \xa0]?(?:[a-z]{{1,3}}[ \xa0])?[{LARGE}])")
+_BEHIND_NAME = re.compile(
+    r", (?:Pharm\.?D|DVM|R\.?N|D\.O|N\.P|PA-C|Ph\.?\s?D|L\.?C\.?S\.?W|LMFT|LMHC|Psy\.?D|DDS|D\.M\.D|DMD|LPC|CRNP|FRCP"
+    r"|MBBS|APRN|FNP|DNP|M\.?S\.?W|M\.D|MD(?![\s,]*\d)|MRCP|FACS|MFT|\(?(?:DOB|dob|D\.O\.B|MRN|mrn|SSN)"
+    r"|an? \d{1,3}[ -](?:year|yr|y/?o|month|week|day)|\d{1,3}(?: ?yo| ?y/o|[ -]years?[ -]old| ?yrs?\b))\b"
+)
+_IN_BRACKETS = re.compile(
+    r" \((?:[Aa]ged? \d|(?:DOB|dob|born|geb|MRN|mrn|NHS|nhs|SSN|ID|CHI)\b|\d{1,3}(?: ?yo| ?y/o|[ -]years?[ -]old)"
+    r"|(?:[A-Za-z-]{2,12} ){0,2}(?:[Nn]o|NO|[Nn]umber|[Nn]r|#)\b[.:# ]{0,3}[A-Z]{0,3}\d)"
+)
+_IS_AGED = re.compile(r" (?:is|was) an? \d{1,3}[ -]?(?:years?|yr|y/?o|months?|weeks?|days?)[ -]?old")
+_AGED = re.compile(r", (?:1[89]|[2-9]\d|10\d), (?=[a-z])")
+_HERE = re.compile(r" here(?=[.,!])")
 # Those that begin a surname: Dr. van der Berg.
 _PARTICLES_BEFORE = re.compile(rf"(?<![\w'’-])(?:{PARTICLE}{GAP}){{1,3}}\Z")
+_SURNAME_BEFORE = re.compile(rf"(?:\A|[.:\n]\s{{0,2}})({CAPITAL}), \Z")
+_ENDS_LINE = re.compile(r"\s?(?:[.;(\n–-]|$)")
 _SHORT_IM = re.compile(r"\bim\s\Z")
 
 
@@ -73,6 +91,7 @@ def find_names(text: Text, *, is_personal: bool) -> Iterator[Span]:
         if is_personal:
             yield from _behind_cues(text)
         yield from _bare(text)
+        yield from _before_cues(text)
     if is_personal:
         yield from find_small_names(text)
 
@@ -219,17 +238,75 @@ def _cued(text: Text, place: int, cue: str) -> Span | None:
     return Span(start, end, "name")
 
 
+def _before_cues(text: Text) -> Iterator[Span]:
+    """Yield the names before a degree, an age, or "was admitted"; those in no table before a degree or an age only."""
+    for follows in _behind_names(text):
+        found = _ENDS_WITH_NAME.search(text.text, max(follows.start() - 60, 0), follows.start())
+        if found is not None:
+            start, end = found.span()
+            words = text.lower[start:end].split()
+            none = load_words("identifiers", "common", "no_names", "eponyms")
+            while words and words[0].strip(".,") in none:
+                start += len(words[0]) + 1
+                words = words[1:]
+            has_initial = any(_IS_INITIAL.fullmatch(word) for word in words[1:])
+            # "Silver Spring, MD" is a place.
+            plain = [word.strip(".") for word in words]
+            is_place = follows[0] == ", MD" and all_names().isdisjoint(words) and any(map(is_common, plain))
+            known = len(words) > 1 and not is_place and not all(map(is_common, plain))
+            known |= follows.re is _IS_AGED and len(words) == 1 and is_unknown(words[0])
+            is_sure = has_initial or not all_names().isdisjoint(words)
+            if follows[0] == " here" and not (is_sure or _GREETED.search(text.before(start, 18))):
+                continue
+            if (has_initial or known) and none.isdisjoint(words) and may_be_name(text, start, end, is_sure):
+                yield Span(start, end, "name")
+    for name in text.words & certain_names() & first_names() if "certain_names" in text.tables else ():
+        for place in text.places(name):
+            found = NAME_HERE.match(text.text, place)
+            if found and load_pattern("identifiers", "name_follows", re.NOFLAG).match(text.text, found.end()):
+                start, end = trimmed(text, *found.span())
+                if end == found.end() and may_be_name(text, start, end, is_sure=False):
+                    yield Span(start, end, "name")
+
+
+def _behind_names(text: Text) -> Iterator[re.Match[str]]:
+    """Yield the degrees and ages that stand behind a name."""
+    is_aged = "age_words" in text.tables or any(text.text[end : end + 1] == "y" for _, end in text.numbers)  # 45yo
+    if "degree_words" in text.tables or (text.numbers and is_aged):
+        yield from _BEHIND_NAME.finditer(text.text)
+    if text.numbers or "in_brackets_words" in text.tables:
+        yield from _IN_BRACKETS.finditer(text.text)
+    if text.numbers:
+        yield from _AGED.finditer(text.text)
+        if "age_words" in text.tables:
+            yield from _IS_AGED.finditer(text.text)
+    if "here" in text.words:
+        yield from _HERE.finditer(text.text)
+
+
 def _bare(text: Text) -> Iterator[Span]:
-    """Yield first names of the table with a surname behind, and surnames with a first name behind a comma."""
+    """Yield first names of the table with a surname behind, and "Surname, First name"."""
     ambiguous = load_words("identifiers", "ambiguous")
     lower, written = text.lower, text.text
     for plain in text.words & bare_names() if "bare_names" in text.tables else ():
         place = lower.find(plain)
         while place >= 0:
             end = place + len(plain)
-            if written[place] != plain[0] and (found := _PAIR.match(written, place)) and found.end() == end:
-                yield from _bare_name(text, found, plain, ambiguous)
+            if written[place] != plain[0]:
+                if written[place - 2 : place] == ", " and plain in first_names() and plain not in ambiguous:
+                    yield from _first_name_behind(text, place, end)
+                if (found := _PAIR.match(written, place)) and found.end() == end:
+                    yield from _bare_name(text, found, plain, ambiguous)
             place = lower.find(plain, end)
+
+
+def _first_name_behind(text: Text, place: int, end: int) -> Iterator[Span]:
+    """Yield "Kowalczyk, Zofia" as a line or a sentence by itself."""
+    found = _SURNAME_BEFORE.search(text.text, max(place - 40, 0), place)
+    if found and _ENDS_LINE.match(text.text, end):
+        words = found[1].lower()
+        if not is_common(words) or words in surnames():
+            yield Span(found.start(1), end, "name")
 
 
 def _bare_name(text: Text, found: re.Match[str], plain: str, ambiguous: frozenset[str]) -> Iterator[Span]:

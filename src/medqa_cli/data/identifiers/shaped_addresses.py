@@ -12,10 +12,12 @@ from medqa_cli.data.identifiers.address_parts import (
     end_of_parts,
     end_of_units,
     has_coded_town_behind,
+    has_town_alone_behind,
+    has_town_behind,
 )
 from medqa_cli.data.identifiers.name_forms import is_common, is_medicine, with_capitals
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import common_words, medical_words
+from medqa_cli.data.identifiers.word_tables import all_names, common_words, first_names, medical_words
 from medqa_cli.resources import load_pattern, load_words
 
 _HOUSE = re.compile(r"\d{1,5}[A-Za-z]?(?:[/-]\d{1,4}[A-Za-z]?){0,3},?\s(?=[^\W\d_])")
@@ -29,6 +31,7 @@ _TITLE = with_capitals(r"[A-ZÀ-Þ](?:[a-zß-ÿ]|[^\W\d_]['’]?[^\W\d_A-Z])")
 _SHORT_BEHIND_APOSTROPHE = re.compile(r"['’][^\W\d_]{1,3}\Z")
 _GLUED, _DATE = re.compile(r"[\w/.,:+-]"), re.compile(r"\d{1,2}([/.-])\d{1,2}\1(?:\d\d){1,2}\b|(?:19|20)\d\d\b")
 _HOUSE_SIGN = re.compile(r"(?<![^\W_])h\.?\s?no\.?\s?\Z")
+_LINE_OR_SENTENCE = re.compile(r"(?:[\n:(]|[.?!–-]\s)\s?\Z|\A\Z")
 _WITHOUT_NUMBER = re.compile(r",?\ss/n\b")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _MOST, _REACH, _CUE_REACH, _LONGEST_NUMBER = 6, 60, 70, 4
@@ -87,7 +90,12 @@ def _behind_number(text: Text, start: int, place: int) -> Iterator[tuple[int, in
         return
     is_coded = has_coded_town_behind(text, end_of_units(text, end))
     is_date = _DATE.match(text.text, start) is not None
-    if is_coded or is_house or (len(words) > 1 and not is_date and _is_told(text, start, words)):
+    is_whole = len(words) > 1 or has_town_behind(text, end)
+    if (
+        is_coded
+        or is_house
+        or (is_whole and not is_date and not _may_be_person(text, words) and _is_told(text, start, words, end))
+    ):
         yield start, end_of_parts(text, end)
 
 
@@ -105,11 +113,11 @@ def _before_number(text: Text, start: int, end: int) -> Iterator[tuple[int, int]
     first, last = words[0].start(), rest.end()
     is_coded = has_coded_town_behind(text, end_of_units(text, last))
     is_year = _YEAR.fullmatch(text.text[start:end]) is not None
-    if is_coded or (not is_year and _is_told(text, first, words)):
+    if is_coded or (not is_year and not _may_be_person(text, words) and _is_told(text, first, words, last)):
         yield first, end_of_parts(text, last)
 
 
-def _is_told(text: Text, start: int, words: Words) -> bool:
+def _is_told(text: Text, start: int, words: Words, end: int) -> bool:
     """Tell whether words of homes stand before a street, or "at" and the like before one of names alone."""
     before = text.before(start, _CUE_REACH)
     if _is_home(text, start):
@@ -117,9 +125,10 @@ def _is_told(text: Text, start: int, words: Words) -> bool:
     if text.is_shouted or not all(_is_large(word) for word in words):
         return False
     if load_pattern("identifiers", "place_before_street").search(before):
+        return _are_unknown(words) or (len(words) > 1 and has_town_behind(text, end))
+    if load_pattern("identifiers", "home_before").search(before) and before[-1] in ",:( ":
         return _are_unknown(words)
-    is_home = load_pattern("identifiers", "home_before").search(before) is not None
-    return is_home and before[-1] in ",:( " and _are_unknown(words)
+    return _LINE_OR_SENTENCE.search(before) is not None and _are_unknown(words) and has_town_alone_behind(text, end)
 
 
 def _is_home(text: Text, start: int) -> bool:
@@ -146,7 +155,7 @@ def _run(text: Text, place: int) -> Words:
 def _run_before(text: Text, words: Words) -> Words:
     """Return the words at the end of some that may be a street."""
     first = len(words)
-    while first and _may_be_in_street(text, words[first - 1]):
+    while first and _may_be_in_street(text, words[first - 1]) and not _tells_home(words[first - 1][0].lower()):
         first -= 1
         if text.text[words[first].start() - 1] != " " or text.text[words[first].start() - 2] == ",":
             break
@@ -154,6 +163,17 @@ def _run_before(text: Text, words: Words) -> Words:
     while first < len(words) and words[first][0].lower() in links and not text.text[words[first].start()].isupper():
         first += 1
     return words[first:]
+
+
+def _may_be_person(text: Text, words: Words) -> bool:
+    """Tell whether words begin with a first name, not behind "at", and end with no word of streets: 3 Anna Lee."""
+    last = words[-1][0].lower().rstrip(".")
+    is_kind = last in _kinds_of_streets() or (last in common_words() and last not in all_names())
+    return words[0][0].lower() in first_names() and not is_kind and text.before(words[0].start(), 4) != " at "
+
+
+def _tells_home(word: str) -> bool:
+    return word.split("'")[-1].split("’")[-1] in load_words("identifiers", "home_verbs")
 
 
 def _may_be_in_street(text: Text, word: re.Match[str]) -> bool:

@@ -25,12 +25,16 @@ _ASKED = (
     "clear_street_words",
     "foreign_street_words",
     "postcode_words",
+    "home_words",
     "sign_words",
     "self_words",
     "degree_words",
+    "age_words",
     "subject_words",
     "first_street_words",
     "flat_words",
+    "in_brackets_words",
+    "certain_labels",
     "telling_foreign_words",
 )
 

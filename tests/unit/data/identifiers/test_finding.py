@@ -76,6 +76,7 @@ def found(question: str, answer: str = "") -> list[tuple[str, str]]:
         ("We spoke to T. OKONKWO, RN, about it.", "name", "T. OKONKWO"),
         ("Thank you for your message, Ngozi. Rest now.", "name", "Ngozi"),
         ("Hi all, Ngozi here. Is it safe?", "name", "Ngozi"),
+        ("Good evening. Chukwu Obi here. Is it safe?", "name", "Chukwu Obi"),
         ("I, Chukwu Obi, of Kent, ask for my file.", "name", "Chukwu Obi"),
         ("Hello everyone, Karen (54) here.", "name", "Karen"),
         ("My aunt will be 97 in June.", "age", "97"),

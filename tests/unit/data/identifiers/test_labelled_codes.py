@@ -2,8 +2,10 @@
 
 import pytest
 
+from medqa_cli.data.identifiers.code_labels import label_before
 from medqa_cli.data.identifiers.finding import find_in_row
-from medqa_cli.data.identifiers.labelled_codes import label_before
+from medqa_cli.data.identifiers.labelled_codes import certain_codes
+from medqa_cli.data.identifiers.text import Text
 
 _KINDS = ("record", "device", "account", "phone")
 
@@ -57,6 +59,7 @@ def found(text: str) -> list[str]:
         ("RUN 9.448.219-0, mi mamá tiene fiebre", "9.448.219-0"),
         ("I paid from gb29 nwbk 6016 1331 9268 19 for the shots, my arm is sore.", "gb29 nwbk 6016 1331 9268 19"),
         # Devices and vehicles.
+        ("My hip is a Stryker, lot # M4X8K2, it squeaks.", "M4X8K2"),
         ("Transmitter 8GR4K2 died and my sugar is all over.", "8GR4K2"),
         ("Transmitter 8HEHEU reads 62 and I feel fine, my finger says 98.", "8HEHEU"),
         ("My car, plate 749 PET, stood in the clinic car park.", "749 PET"),
@@ -96,6 +99,17 @@ def test_the_numbers_of_products_tests_and_amounts_stay(text: str) -> None:
     assert found(text) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Name,MRN,Complaint\nlady,4471902,cough for three weeks", "4471902"),
+        ("Problem | MRN\nmy leg ulcer | 88-19-204\nmy cough | 88-19-377", "88-19-377"),
+    ],
+)
+def test_a_code_below_the_label_of_its_column_is_found(text: str, value: str) -> None:
+    assert value in found(text)
+
+
 def test_values_below_the_scores_of_a_note_are_no_codes() -> None:
     assert found("Patient, sex F, MRN: E6725381\nDx: CAP, CURB-65 2. Her cough is worse.") == ["E6725381"]
 
@@ -106,6 +120,7 @@ def test_values_below_the_scores_of_a_note_are_no_codes() -> None:
         ("My insulin pump (serial on the back: SN 21-440981-B) stopped twice last night.", "SN 21-440981-B"),
         ("Her lens implant label: S/N 36975759-326, my mother sees halos.", "S/N 36975759-326"),
         ("My monitor (serial no. (21)T704412) beeps at night.", "(21)T704412"),
+        ("I was told to mention ABX-77-190 in every mail about my mother's complaint.", "ABX-77-190"),
         ("They keep asking for my number. It's 8639 7502. My son has asthma.", "8639 7502"),
         ("My hospital number's C20 008 153 if that helps, my scan was on Monday.", "C20 008 153"),
         ("Re: W7132 28361\nDear doctor, my knee still hurts.", "W7132 28361"),
@@ -156,3 +171,14 @@ def test_the_maker_s_reference_stays_beside_a_serial_number() -> None:
 def test_the_nearest_word_that_is_no_link_is_the_label(before: str, label: str | None) -> None:
     read = label_before(before)
     assert (read and read.word) == label
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("PRIOR AUTH NEEDED\nMEMBER ID: 0448 8219 0337 78\nGROUP: 448219-01", ["0448 8219 0337 78", "448219-01"]),
+        ("Our group (ESR1 rs2234693) called 1800MEDICARE. A sample of 60000 users, study 140000.", []),
+    ],
+)
+def test_labels_that_tell_enough_need_no_person_in_the_text(text: str, values: list[str]) -> None:
+    assert [text[start:end] for start, end in certain_codes(Text(text))] == values

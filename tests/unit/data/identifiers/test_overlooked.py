@@ -47,6 +47,7 @@ def found(text: str) -> list[tuple[str, str]]:
         ("According to Güngören Zengin, it works.", "Güngören Zengin"),
         ("My brother-in-law Bryan is a carrier.", "Bryan"),
         ("The nurse (Chioma) told me so.", "Chioma"),
+        ("Transfer note. Cherek, Zofia. Room 12.", "Cherek, Zofia"),
         ("Message from MacLeod, Chinwe: it is red.", "MacLeod, Chinwe"),
         ("Fax it, att. Joshua de la Cruz. Thanks", "Joshua de la Cruz"),
         # Other languages.
@@ -64,8 +65,10 @@ def test_a_name_is_found_however_people_write_it(text: str, value: str) -> None:
     [
         ("I live at 12 Rue de la Paix, 75002 Paris.", "address", "12 Rue de la Paix, 75002 Paris"),
         ("can you deliver insulin to 80359 david tunnel?", "address", "80359 david tunnel"),
+        ("SEND MY RESULTS TO H.NO. 78, DANI MARG, BARANAGAR.", "address", "H.NO. 78, DANI MARG, BARANAGAR"),
         ("I moved to 464 maple ave, Fresno and need help", "address", "464 maple ave, Fresno"),
         ("cc: Dr. Lance Holt, 33 Rebecca Byway, 2641", "address", "33 Rebecca Byway, 2641"),
+        ("Ich wohne in 79106 Freiburg.", "address", "79106 Freiburg"),
         ("Send it to Wohlgemutring 3, please.", "address", "Wohlgemutring 3"),
         ("My address is GPO Box 1123, Perth WA 6001", "address", "GPO Box 1123, Perth WA 6001"),
         ("Tel. 0761 / 270-34567", "phone", "0761 / 270-34567"),

@@ -19,6 +19,8 @@ AT_NUMBERS = [
     *((pattern, before) for pattern, before, _, _ in (*numbers._OF_DIGITS, *numbers._OF_LETTERS)),
     *((pattern, (0,)) for pattern in (written_dates._NUMERIC, written_dates._MONTH_YEAR, written_dates._DAY_MONTH)),
     (addresses._ZIP, (0,)),
+    (addresses._UK, (1, 2)),
+    (addresses._CANADA, (1,)),
 ]
 _NUMBERS = (
     "617-555-0142", "+44 20 7946 0958", "0049 30 123456", "(030) 1234567", "123-45-6789", "AB 12 34 56 C",
@@ -145,7 +147,7 @@ def test_capitals_within_a_sentence_are_those_of_the_pattern(text: str) -> None:
 def test_a_text_that_is_passed_over_as_a_whole_has_no_finds(text: str) -> None:
     found = finding.find_in_row(text, text.capitalize())
     with pytest.MonkeyPatch.context() as patch:
-        for gate in ("_may_hold_more", "may_have_dates"):
+        for gate in ("_may_hold_more", "_may_hold_names", "may_have_dates"):
             patch.setattr(finding, gate, lambda text: True)
         assert finding.find_in_row(text, text.capitalize()) == found
 
