@@ -144,13 +144,13 @@ def test_a_model_that_cannot_be_used_is_an_error_before_any_work(
     assert not (workspace / "data").exists()
 
 
-def test_without_a_model_nothing_of_it_is_imported(workspace: Path) -> None:
+def test_without_a_model_no_library_of_models_is_imported(workspace: Path) -> None:
     code = (
         "import sys; from medqa_cli.cli.program import main\n"
         "sys.argv = ['medqa', 'convert', 'rows.csv']\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print(sorted({'torch', 'transformers', 'medqa_cli.data.identifiers.model_finds'} & sys.modules.keys()))"
+        "print(sorted({'torch', 'transformers', 'medqa_cli.model.token_labels'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
