@@ -17,7 +17,7 @@ from figures import add_json_option, write_figures
 
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.audit import KINDS, Audit, audit_folder
+from medqa_cli.data.audit import LEAK_KINDS, Audit, audit_folder
 from medqa_cli.data.convert import column_names, convert
 
 TEST_SHARE = 0.1
@@ -44,7 +44,7 @@ def show(name: str, audits: list[Audit]) -> dict[str, float]:
     """Print the mean share of each kind of leak, and its standard deviation over the seeds; return the means."""
     means = {}
     print(f"{name}: {audits[0].rows['train']:,} rows to train on, {audits[0].rows['test']:,} to test")
-    for kind in KINDS:
+    for kind in LEAK_KINDS:
         shares = [100 * (audit.leakage["test"][kind] or 0) / audit.rows["test"] for audit in audits]
         means[kind] = statistics.mean(shares) / 100
         print(f"  {kind:24} {100 * means[kind]:5.1f} % (sd {statistics.pstdev(shares):.1f})")

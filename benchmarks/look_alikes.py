@@ -10,9 +10,9 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
-from medqa_cli.data.topics.medical_terms import compared
+from medqa_cli.data.topics.medical_terms import comparable_name
 from medqa_cli.data.topics.question_types import QuestionType, recognize
-from medqa_cli.data.topics.topics import first_names, topic_names
+from medqa_cli.data.topics.topics import first_synonyms, topic_names
 
 FORMS = {
     "information": "What is {}?",
@@ -128,7 +128,7 @@ class LookAlikes:
             place = self._draw.randrange(1, len(word) - 1)
             letter = self._draw.choice([one for one in "aeioumnrt" if one != word[place].lower()])
             other = word[:place] + letter + word[place + 1 :]
-            if compared(other) not in self._words:
+            if comparable_name(other) not in self._words:
                 yield from self._with_topic(form, form.topic.replace(word, other))
 
     def _another_kind(self, form: QuestionType) -> Iterator[str]:
@@ -155,5 +155,5 @@ class LookAlikes:
 
 
 def _names(topic: str) -> set[str]:
-    plain = compared(topic)
-    return {plain, first_names().get(plain, plain), *topic_names(topic)}
+    plain = comparable_name(topic)
+    return {plain, first_synonyms().get(plain, plain), *topic_names(topic)}

@@ -36,7 +36,7 @@ from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import SPLITS, QaRow, read_split
 from medqa_cli.data.normalize import key_of, normalize
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of, write_index
-from medqa_cli.data.topics.medical_terms import compared
+from medqa_cli.data.topics.medical_terms import comparable_name
 from medqa_cli.data.topics.paraphrases import paraphrase
 from medqa_cli.data.topics.question_types import recognize
 from medqa_cli.data.topics.topics import topic_names
@@ -97,7 +97,7 @@ def is_known(row: QaRow, question: str) -> bool:
     """Tell whether the rule knows the wording in which a question asks for a row."""
     form = recognize(row.question)
     matches = [pattern.fullmatch(question) for pattern in open_book.wordings().get(form.kind, [])] if form else []
-    return any(compared(match[1]) == compared(form.topic) for match in matches if match and form)
+    return any(comparable_name(match[1]) == comparable_name(form.topic) for match in matches if match and form)
 
 
 def reviewed_answers(train: Sequence[QaRow], test: Sequence[QaRow], count: int) -> list[dict[str, Any]]:

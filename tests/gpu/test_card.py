@@ -18,7 +18,7 @@ from medqa_cli.answering.decode import decode_batch
 from medqa_cli.config.schema import GenerateConfig, LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.model.devices import pick_compute_dtype
 from medqa_cli.model.kernels.attention import kernel_problems
-from medqa_cli.model.kernels.fused_layers import KINDS
+from medqa_cli.model.kernels.fused_layers import LAYER_KINDS
 from medqa_cli.model.kernels.lora_products import casting_once
 from medqa_cli.model.kernels.packing import answer_token_losses, pack, score_answers
 from medqa_cli.model.kernels.verify import settle_way
@@ -107,7 +107,7 @@ def test_a_step_in_the_devices_own_type_is_near_float32(tiny_model_dir: Path, se
     assert way.packed
     assert way.in_chunks
     assert not kernel_problems()
-    assert set(way.fused) == set(KINDS)
+    assert set(way.fused) == set(LAYER_KINDS)
     found, gradients = losses_and_gradients(on_device, DEVICE, own_dtype())
     assert apart(found, expected) < 0.02
     whole, right_whole = (torch.cat([each[name].flatten() for name in sorted(right)]) for each in (gradients, right))

@@ -21,9 +21,9 @@ from medqa_cli.data.dataset import INDEX_NAME
 from medqa_cli.data.grounding import Sources, none_answers
 from medqa_cli.data.normalize import normalize, signs, without_romance_accents
 from medqa_cli.data.retrieval import Passage, PassageIndex
-from medqa_cli.data.topics.medical_terms import compared
+from medqa_cli.data.topics.medical_terms import comparable_name
 from medqa_cli.data.topics.question_types import OTHER, QuestionType, recognize
-from medqa_cli.data.topics.topics import first_names
+from medqa_cli.data.topics.topics import first_synonyms
 from medqa_cli.files import sha256_of_file
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract
 from medqa_cli.prompt.encoder import PromptEncoder
@@ -136,8 +136,8 @@ def pattern_of(wording: str) -> re.Pattern[str]:
 
 def _names(topic: str) -> set[str]:
     """Return a topic's name as names are compared, and without its abbreviation in parentheses; synonyms are one."""
-    names = {compared(topic), compared(_ABBREVIATION.sub("", topic))}
-    return {first_names().get(name, name) for name in names}
+    names = {comparable_name(topic), comparable_name(_ABBREVIATION.sub("", topic))}
+    return {first_synonyms().get(name, name) for name in names}
 
 
 def _alike(name: str, other: str, index: PassageIndex) -> float:

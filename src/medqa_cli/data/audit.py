@@ -20,14 +20,14 @@ from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.reading.shapes import ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
-from medqa_cli.data.sketches import ComparedRow, compared, lines_work
+from medqa_cli.data.sketches import ComparedRow, compared_row, lines_work
 from medqa_cli.data.topics.topics import LEAST_TOPICS, TopicCounts, count_topics, pages_tell
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.prompt.given import NOTHING, Given
 from medqa_cli.spelling import listed
 from medqa_cli.workers import Workers
 
-KINDS = ("question", "answer", "near_duplicate_answer", "topic")
+LEAK_KINDS = ("question", "answer", "near_duplicate_answer", "topic")
 HELD_OUT = {"test": ("train", "validation"), "validation": ("train",)}
 MOST_EXAMPLES = 5
 _LINES_OF_A_PIECE = 64
@@ -217,7 +217,7 @@ def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[_Read 
                 talk = row.talk
                 given = NOTHING if talk is None else Given(talk.turns[: row.turn], talk.context)
                 qa_row = QaRow("", row.question, row.answer, row.topic, row.source, given=given)
-                yield _Read(location, compared(qa_row, is_own=False), functools.partial(replace, qa_row))
+                yield _Read(location, compared_row(qa_row, is_own=False), functools.partial(replace, qa_row))
 
 
 def _read(rows: Iterable[_Read | None], sketches: RowSketches, name: str) -> _Split:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from medqa_cli.data.minhash import NOT_FOUND, NUM_PERM, NearSearch
 from medqa_cli.data.normalize import normalize
-from medqa_cli.data.sketches import SET_ITEM_BYTES, AnswerKind, RowSketch, TextSketch, kind_of, text_sketches
+from medqa_cli.data.sketches import SET_ITEM_BYTES, AnswerKind, RowSketch, TextSketch, answer_kind, text_sketches
 
 # An answer that is none of an option but short says little where so many different questions of a split have it.
 QUESTIONS_OF_A_TEMPLATE = 5
@@ -56,7 +56,7 @@ class RowSketches(AbstractContextManager["RowSketches"]):
             answer_key: its key; answers with the same key are taken as equal.
         """
         asked = normalize(question)
-        is_option, pair_key = kind_of(asked, normalized_answer)
+        is_option, pair_key = answer_kind(asked, normalized_answer)
         self._answers.append(self._sketches.add(normalized_answer, answer_key))
         self._is_option.append(is_option)
         # The runs of the question, mixed with the answer: only those of one answer are ever the same.

@@ -6,7 +6,7 @@ from typing import Any
 
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.audit import HELD_OUT, KINDS, Audit
+from medqa_cli.data.audit import HELD_OUT, LEAK_KINDS, Audit
 from medqa_cli.data.cleaning.reasons import REASONS, how_to_keep
 from medqa_cli.data.cleaning.rules import enabled_rules
 from medqa_cli.data.dataset import INDEX_NAME, LENGTHS_NAME, REJECTED_NAME, SPLITS
@@ -23,7 +23,7 @@ from medqa_cli.spelling import by_count
 MOST_REJECTED_IN_SILENCE = 0.2  # fraction of the rows that one reason may take without a warning
 FEWEST_WARNED_OF = 3  # rows
 FEWEST_OF_ONE_TOPIC = 5  # rows
-_SHARED = ("question", "answer", "near copy", "topic")  # the headings of ``audit.KINDS``
+_SHARED = ("question", "answer", "near copy", "topic")  # the headings of ``audit.LEAK_KINDS``
 
 
 def conversion_counts(
@@ -297,7 +297,7 @@ def show_splits(
     lines, alarming = [], set()
     for number, name in enumerate(SPLITS):
         line = [name, *_counted(splits[name], whole)]
-        for kind in KINDS if name in HELD_OUT and splits[name] else ():
+        for kind in LEAK_KINDS if name in HELD_OUT and splits[name] else ():
             count = leakage[name][kind]
             if count:
                 alarming.add((number, len(line)))

@@ -46,7 +46,7 @@ class ComparedRow(NamedTuple):
     is_paraphrase: bool
 
 
-def compared(row: QaRow, is_own: bool) -> ComparedRow:
+def compared_row(row: QaRow, is_own: bool) -> ComparedRow:
     """Return a row as it is compared; ``is_own``: medqa wrote it, so that its topic is final."""
     opening = row.given.opening(row.question)
     topic = topic_of(row.question, row.topic) or (topic_of(opening, "") if row.given else "")
@@ -56,7 +56,7 @@ def compared(row: QaRow, is_own: bool) -> ComparedRow:
     return ComparedRow(
         (key_of(asked),) if opening == row.asked else (key_of(asked), key_of(normalize(opening))),
         key_of(answer),
-        kind_of(asked, answer),
+        answer_kind(asked, answer),
         _topic_keys(topic),
         _topic_keys(question_topic),
         page_key(row.source),
@@ -71,7 +71,7 @@ def _topic_keys(topic: str) -> tuple[bytes, ...]:
 
 def lines_work() -> Callable[[Sequence[tuple[bytes, str]]], list[ComparedRow]]:
     """Return what reads some lines of a split that medqa wrote, each with its location, as rows that are compared."""
-    return lambda lines: [compared(row_of_line(*line), is_own=True) for line in lines]
+    return lambda lines: [compared_row(row_of_line(*line), is_own=True) for line in lines]
 
 
 class TextSketch(NamedTuple):
@@ -129,7 +129,7 @@ class SketchMaker:
         texts: dict[bytes, tuple[str, bytes]] = {}
         kinds = []
         for (question, answer), answer_key in zip(rows, answer_keys, strict=True):
-            is_option, pair_key = kind_of(question, answer)
+            is_option, pair_key = answer_kind(question, answer)
             kinds.append((is_option, answer_key, pair_key))
             texts.setdefault(answer_key, (answer, b""))
             if pair_key is not None:
@@ -148,7 +148,7 @@ class SketchMaker:
         ]
 
 
-def kind_of(normalized_question: str, normalized_answer: str) -> AnswerKind:
+def answer_kind(normalized_question: str, normalized_answer: str) -> AnswerKind:
     """Return what kind of answer a row has."""
     words, are_signs = num_words(normalized_answer)
     is_option = words <= (MOST_SIGNS_OF_AN_OPTION if are_signs else MOST_WORDS_OF_AN_OPTION)

@@ -11,7 +11,7 @@ from medqa_cli.data.grounding import Sources, answer_test, behind, in_other_word
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
 from medqa_cli.data.topics.topics import topic_names
-from medqa_cli.evaluation.samples import GeneratedAnswer, Questions, Sample, kind_of, samples_of
+from medqa_cli.evaluation.samples import GeneratedAnswer, Questions, Sample, question_kind, samples_of
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.given import cited, without_marks
 
@@ -111,10 +111,10 @@ def make_arms(
 
 def _of_another_topic(rows: Sequence[QaRow], number: int) -> int:
     """Return the number of the next row about another topic, of one that asks for the same if there is any."""
-    topics, kind = set(topic_names(rows[number].topic)), kind_of(rows[number].question)
+    topics, kind = set(topic_names(rows[number].topic)), question_kind(rows[number].question)
     following = [(number + step) % len(rows) for step in range(1, len(rows))]
     others = [n for n in following if topics.isdisjoint(topic_names(rows[n].topic))]
-    return next((n for n in others if kind_of(rows[n].question) == kind), next(iter(others), number))
+    return next((n for n in others if question_kind(rows[n].question) == kind), next(iter(others), number))
 
 
 def _about_something_else(row: QaRow) -> Callable[[Passage], bool]:

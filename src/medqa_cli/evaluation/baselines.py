@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.evaluation.arms import BM25_PASSAGE, FIRST_PASSAGE
-from medqa_cli.evaluation.samples import Sample, kind_of, topic_keys
+from medqa_cli.evaluation.samples import Sample, question_kind, topic_keys
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 if TYPE_CHECKING:  # it imports torch, which --rescore does without
@@ -65,14 +65,14 @@ def baseline_answers(train: Sequence[QaRow], rows: Sequence[QaRow], seed: int) -
     topics = topic_keys([*train, *rows])
     same_kind: dict[tuple[str, str], list[tuple[str, QaRow]]] = defaultdict(list)
     for topic, row in zip(topics, train, strict=False):
-        same_kind[row.source, kind_of(row.question)].append((topic, row))
+        same_kind[row.source, question_kind(row.question)].append((topic, row))
 
     def nearest(row: QaRow) -> QaRow:
         nearest = index.search(row.asked, 1)
         return train[int(nearest[0].id) if nearest else 0]
 
     def wrong_topic(row: QaRow, topic: str) -> QaRow:
-        pool = same_kind.get((row.source, kind_of(row.question))) or list(zip(topics, train, strict=False))
+        pool = same_kind.get((row.source, question_kind(row.question))) or list(zip(topics, train, strict=False))
         return generator.choice([other for about, other in pool if about != topic] or train)
 
     return {

@@ -149,7 +149,7 @@ def make_questions(split: list[QaRow], rows: list[QaRow], encoder: PromptEncoder
     )
 
 
-def kind_of(question: str) -> str:
+def question_kind(question: str) -> str:
     """Return what a question asks (symptoms, treatment, ...), ``other`` where its wording does not tell."""
     form = recognize(question)
     return OTHER if form is None else form.kind
@@ -194,7 +194,7 @@ def swapped_references(rows: Sequence[QaRow]) -> list[str | None]:
     keys = topic_keys(rows)
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        groups[row.source, kind_of(row.question)].append(index)
+        groups[row.source, question_kind(row.question)].append(index)
     for group in groups.values():
         topic, most = Counter(keys[index] for index in group).most_common(1)[0]
         num_others = len(group) - most

@@ -30,7 +30,7 @@ _GEMMA_27B_LAYERS = 62
 
 
 @dataclass(frozen=True)
-class Kind:
+class GgufKind:
     """An architecture of llama.cpp.
 
     ``activations``: those it computes; ``ropes``: scalings of the rotary embedding that it knows how to read;
@@ -52,8 +52,8 @@ class Kind:
     has_windows: bool = False
 
 
-_LLAMA = Kind(gguf.MODEL_ARCH.LLAMA, ropes=("default", "linear", "llama3"), reorders=True, may_have_biases=True)
-_GEMMA3 = Kind(
+_LLAMA = GgufKind(gguf.MODEL_ARCH.LLAMA, ropes=("default", "linear", "llama3"), reorders=True, may_have_biases=True)
+_GEMMA3 = GgufKind(
     gguf.MODEL_ARCH.GEMMA3,
     activations=("gelu_pytorch_tanh",),
     norms=("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"),
@@ -64,8 +64,8 @@ _GEMMA3 = Kind(
 _KINDS = {
     "LlamaForCausalLM": _LLAMA,
     "MistralForCausalLM": _LLAMA,
-    "Qwen2ForCausalLM": Kind(gguf.MODEL_ARCH.QWEN2, biased=(_QUERY, _KEY, _VALUE)),
-    "Qwen3ForCausalLM": Kind(gguf.MODEL_ARCH.QWEN3, has_head_norms=True),
+    "Qwen2ForCausalLM": GgufKind(gguf.MODEL_ARCH.QWEN2, biased=(_QUERY, _KEY, _VALUE)),
+    "Qwen3ForCausalLM": GgufKind(gguf.MODEL_ARCH.QWEN3, has_head_norms=True),
     "Gemma3ForCausalLM": _GEMMA3,
     # Its language model; llama.cpp keeps what reads pictures in a file of its own.
     "Gemma3ForConditionalGeneration": _GEMMA3,
@@ -79,7 +79,7 @@ _OTHER_PARTS = re.compile(r"^(?:model\.)?(?:vision_tower|multi_modal_projector)\
 class KnownModel:
     """A model that llama.cpp computes as Transformers does: its kind, and the config of its language model."""
 
-    kind: Kind
+    kind: GgufKind
     config: Any
 
     @property

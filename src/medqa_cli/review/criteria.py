@@ -32,7 +32,7 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Form:
+class ReviewForm:
     """The criteria, the language of the page (a tag such as ``en``), and its words by their names."""
 
     criteria: tuple[Criterion, ...]
@@ -45,7 +45,7 @@ class Form:
         return tuple(criterion.id for criterion in self.criteria)
 
 
-def load_form(path: Path | None) -> Form:
+def load_form(path: Path | None) -> ReviewForm:
     """Read a form; None: the one of the package.
 
     Raises:
@@ -53,7 +53,9 @@ def load_form(path: Path | None) -> Form:
     """
     default = load_yaml(_OWN)
     if path is None:
-        return Form(tuple(Criterion(**of_one) for of_one in default["criteria"]), default["language"], default["words"])
+        return ReviewForm(
+            tuple(Criterion(**of_one) for of_one in default["criteria"]), default["language"], default["words"]
+        )
     value = _read(path)
     if unknown := sorted(map(str, value.keys() - default.keys())):
         raise InputError(f"{path}: unknown key {listed(unknown[:1])}{did_you_mean(unknown[0], default)}", _HINT)
@@ -67,7 +69,7 @@ def load_form(path: Path | None) -> Form:
     for name, values in (("id", [one.id for one in read]), ("text", [one.text for one in read])):
         if len(set(values)) < len(values):
             raise InputError(f"{path}: two criteria have the same {name}", f"give each a {name} of its own")
-    return Form(read, language, {**default["words"], **_words(value.get("words") or {}, default["words"], path)})
+    return ReviewForm(read, language, {**default["words"], **_words(value.get("words") or {}, default["words"], path)})
 
 
 def _read(path: Path) -> dict[Any, Any]:

@@ -102,7 +102,7 @@ class Review:
                 one, other = self._said_of(first, name), self._said_of(second, name)
                 both = {key: [_mean(one[key]) - _mean(other[key])] for key in one if key in other}
                 if (mean := self.mean(both, -1.0, 1.0)) is not None:
-                    found[name] = compared(mean, 0.0, higher_is_better=is_good)
+                    found[name] = against_tie(mean, 0.0, higher_is_better=is_good)
         return figures
 
     def control(self) -> dict[str, Any] | None:
@@ -123,7 +123,7 @@ class Review:
             return None
         said = [value for values in given.values() for value in values]
         counts = {"won": said.count(1.0), "equal": said.count(TIE), "lost": said.count(0.0)}
-        return {**compared(mean, TIE, higher_is_better=True), **counts}
+        return {**against_tie(mean, TIE, higher_is_better=True), **counts}
 
     def _said_of(self, model: str, criterion: str) -> dict[tuple[str, str], list[float]]:
         """Return what raters said of a model's answers, by rater and question."""
@@ -174,7 +174,7 @@ def as_json(mean: Mean) -> dict[str, Any]:
     }
 
 
-def compared(mean: Mean, tie: float, *, higher_is_better: bool) -> dict[str, Any]:
+def against_tie(mean: Mean, tie: float, *, higher_is_better: bool) -> dict[str, Any]:
     """Return a figure that is compared with a tie: ``better`` is None where the interval holds the tie.
 
     ``more_questions``: how many more would show a difference as large as the one seen, in 80 of 100 cases; None where

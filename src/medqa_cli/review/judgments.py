@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 from medqa_cli import console
 from medqa_cli.errors import InputError
 from medqa_cli.files import read_json, sha256_of_text
-from medqa_cli.review.criteria import Criterion, Form
+from medqa_cli.review.criteria import Criterion, ReviewForm
 from medqa_cli.review.returned import FORMAT_VERSION, Returned, merged, read_returned
 from medqa_cli.spelling import listed
 
@@ -72,7 +72,7 @@ class Key:
     """
 
     review: str
-    form: Form
+    form: ReviewForm
     models: tuple[str, ...]
     raters: tuple[str, ...]
     pairs: tuple[Pair, ...]
@@ -143,7 +143,9 @@ def read_key(path: Path) -> Key:
         version = ascii(value.get("format_version"))[:40]
         raise InputError(f"{path} has format {version}; this medqa reads format {FORMAT_VERSION}", "update medqa")
     try:
-        form = Form(tuple(Criterion(**criterion) for criterion in value["criteria"]), value["language"], value["words"])
+        form = ReviewForm(
+            tuple(Criterion(**criterion) for criterion in value["criteria"]), value["language"], value["words"]
+        )
         names = [field.name for field in fields(Pair)]
         pairs = tuple(Pair(**{name: fields_of_pair[name] for name in names}) for fields_of_pair in value["pairs"])
         models, raters = tuple(value["models"]), tuple(value["raters"])

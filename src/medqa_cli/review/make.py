@@ -20,7 +20,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.files import atomic_file, atomic_path, read_json, sha256_of_text, write_json
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME
 from medqa_cli.resources import policy_hash, template_environment
-from medqa_cli.review.criteria import Form, load_form
+from medqa_cli.review.criteria import ReviewForm, load_form
 from medqa_cli.review.draw import Contest, Question, contests, deal, order, questions_with_answers, sides
 from medqa_cli.review.judgments import KEY_NAME, Key, Pair, read_key
 from medqa_cli.review.returned import FORMAT_VERSION
@@ -36,7 +36,7 @@ _ID_LENGTH = 16
 _PAIR_ID_LENGTH = 12
 
 
-def make_page(review: str, rater: str, shown: Sequence[Shown], form: Form) -> str:
+def make_page(review: str, rater: str, shown: Sequence[Shown], form: ReviewForm) -> str:
     """Return the page as text.
 
     Args:
@@ -149,7 +149,9 @@ def _check(request: Request) -> None:
         )
 
 
-def make_key(questions: Sequence[Question], request: Request, form: Form, seed: int, prompt: Mapping[str, Any]) -> Key:
+def make_key(
+    questions: Sequence[Question], request: Request, form: ReviewForm, seed: int, prompt: Mapping[str, Any]
+) -> Key:
     """Return who is asked what, and whose answer stands on which side.
 
     Args:

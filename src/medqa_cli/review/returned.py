@@ -8,7 +8,7 @@ from typing import Any
 
 from medqa_cli.errors import InputError
 from medqa_cli.files import require_file, without_surrogates
-from medqa_cli.review.criteria import Form
+from medqa_cli.review.criteria import ReviewForm
 from medqa_cli.review.workbook import SHEET_SUFFIXES, read_workbook
 
 FORMAT_VERSION = 1
@@ -61,7 +61,7 @@ class Returned:
     problems: tuple[str, ...]
 
 
-def read_returned(path: Path, review: str, form: Form) -> Returned:
+def read_returned(path: Path, review: str, form: ReviewForm) -> Returned:
     """Read a file that a rater gave back; what is wrong with single entries is left out and named.
 
     Args:
@@ -141,7 +141,7 @@ def _read_json(path: Path) -> Any:
         raise InputError(f"{path} is damaged: {error}", _SAVE_AGAIN) from error
 
 
-def _entry(value: Any, location: str, form: Form, problems: list[str]) -> Entry | None:
+def _entry(value: Any, location: str, form: ReviewForm, problems: list[str]) -> Entry | None:
     """Return what stands on one pair; None: nothing that can be used."""
     if not isinstance(value, dict) or not isinstance(value.get("id"), str):
         problems.append(f"{location}: no judgment with the id of a pair: left out")

@@ -22,7 +22,7 @@ from medqa_cli.evaluation.results import SAMPLES_NAME
 from medqa_cli.evaluation.samples import Sample, digest_of_answer, read_samples
 from medqa_cli.files import locked, write_json
 from medqa_cli.review.criteria import Criterion
-from medqa_cli.review.figures import TIE, WIN_RATE, Review, compared, describe_raters, judged_pairs, preference
+from medqa_cli.review.figures import TIE, WIN_RATE, Review, against_tie, describe_raters, judged_pairs, preference
 from medqa_cli.review.judgments import KEY_NAME, Judgment, find_key, read_judgments, read_key
 from medqa_cli.review.report import sentences
 
@@ -105,7 +105,7 @@ def against_raters(
                 agreeing.setdefault((rater, question), []).append(agrees)
         if (mean := review.mean(agreeing)) is not None:
             pairs = sum(len(values) for values in agreeing.values())
-            about = compared(mean, TIE, higher_is_better=True)
+            about = against_tie(mean, TIE, higher_is_better=True)
             found[name] = {"title": figure.title, **about, "pairs": pairs, "ties": ties}
     return found
 

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 
 from medqa_cli import confined
 from medqa_cli.errors import InputError
-from medqa_cli.review.criteria import Form
+from medqa_cli.review.criteria import ReviewForm
 
 SHEET_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods")
 _MARK = "medqa review 1"
@@ -69,7 +69,7 @@ class _Row:
     choices: str | None = None
 
 
-def write_workbook(path: Path, review: str, rater: str, shown: Sequence[Shown], form: Form) -> None:
+def write_workbook(path: Path, review: str, rater: str, shown: Sequence[Shown], form: ReviewForm) -> None:
     """Write the spreadsheet of one rater.
 
     Args:
@@ -104,7 +104,7 @@ def write_workbook(path: Path, review: str, rater: str, shown: Sequence[Shown], 
             archive.writestr(info, f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n{content}')
 
 
-def _rows(review: str, rater: str, shown: Sequence[Shown], form: Form) -> Iterator[_Row]:
+def _rows(review: str, rater: str, shown: Sequence[Shown], form: ReviewForm) -> Iterator[_Row]:
     words = form.words
     yield _Row(_MARK, words["title"], _BOLD)
     yield _Row(f"review {review}", f"{words['rater']} {rater}")
@@ -187,7 +187,7 @@ def _cell(name: str, text: str, style: int) -> str:
     return f'<c r="{name}" s="{style}" t="inlineStr"><is><t xml:space="preserve">{shown}</t></is></c>'
 
 
-def read_workbook(path: Path, form: Form, problems: list[str]) -> dict[str, Any]:
+def read_workbook(path: Path, form: ReviewForm, problems: list[str]) -> dict[str, Any]:
     """Read a filled in spreadsheet into the form of what the page saves.
 
     Args:
@@ -238,7 +238,7 @@ def read_workbook(path: Path, form: Form, problems: list[str]) -> dict[str, Any]
     return {"format_version": 1, **facts, "pairs": list(pairs.values())}
 
 
-def _better(value: str, pair: dict[str, Any], location: str, form: Form, problems: list[str]) -> None:
+def _better(value: str, pair: dict[str, Any], location: str, form: ReviewForm, problems: list[str]) -> None:
     given = value.casefold().strip()
     known = {form.words[name].casefold(): name[0] for name in ("x_better", "y_better")}
     known |= {form.words["equal"].casefold(): "equal", "x": "x", "y": "y", "equal": "equal", "=": "equal"}
@@ -250,7 +250,7 @@ def _better(value: str, pair: dict[str, Any], location: str, form: Form, problem
         problems.append(f"{location}: {ascii(value)[:40]} is none of X, Y, equal and cannot: not counted")
 
 
-def _yes_or_no(value: str, location: str, form: Form, problems: list[str]) -> bool | None:
+def _yes_or_no(value: str, location: str, form: ReviewForm, problems: list[str]) -> bool | None:
     given = value.casefold().strip()
     if given in ("yes", "y", "true", "1", form.words["answer_yes"].casefold()):
         return True

@@ -166,7 +166,7 @@ class Server:
             await asyncio.wait({answer, absence}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 return Response(status_code=_GONE)
-            return JSONResponse(responses.Form(asked, self._model).whole(*answer.result()))
+            return JSONResponse(responses.ResponseForm(asked, self._model).whole(*answer.result()))
         finally:
             for task in (answer, absence):
                 task.cancel()
@@ -176,7 +176,7 @@ class Server:
         self, asked: Asked, prepared: Prepared, events: AsyncGenerator[str | dict[str, Any], None]
     ) -> AsyncGenerator[bytes, None]:
         """Yield the events of a streamed answer."""
-        form = responses.Form(asked, self._model)
+        form = responses.ResponseForm(asked, self._model)
         async with contextlib.aclosing(events):
             yield form.first(prepared.notices)
             try:

@@ -13,7 +13,7 @@ DONE = b"data: [DONE]\n\n"
 ALIVE = b": waiting\n\n"
 
 
-class Form:
+class ResponseForm:
     """The form of one response.
 
     Args:

@@ -24,7 +24,7 @@ from medqa_cli.doctor.subject import Subject, tiny_subject
 from medqa_cli.merging import weights
 from medqa_cli.model.kernels import attention, packing
 from medqa_cli.model.kernels.cpu_attention import CpuAttention
-from medqa_cli.model.kernels.fused_layers import KINDS
+from medqa_cli.model.kernels.fused_layers import LAYER_KINDS
 from medqa_cli.model.kernels.verify import Way, use_way
 from medqa_cli.training import arguments, trainer
 
@@ -57,7 +57,7 @@ def one_way(monkeypatch: Patch) -> None:
     """The fastest way is taken for right, as it is: trying it takes a third of the time."""
 
     def fastest(model: Any, *args: Any, fuses: bool = True, **kwargs: Any) -> Way:
-        way = Way(True, True, KINDS if fuses else ())
+        way = Way(True, True, LAYER_KINDS if fuses else ())
         use_way(model, way)
         return way
 

@@ -7,7 +7,7 @@ import pytest
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.evaluation.baselines import baseline_answers, cut_words
 from medqa_cli.evaluation.overlap import rouge_l
-from medqa_cli.evaluation.samples import kind_of, swapped_references, topic_keys
+from medqa_cli.evaluation.samples import question_kind, swapped_references, topic_keys
 
 
 def row(number: int, question: str, answer: str, topic: str, source: str = "a") -> QaRow:
@@ -26,8 +26,8 @@ TRAIN = [
 
 
 def test_the_kind_of_a_question() -> None:
-    assert kind_of("What are the symptoms of Gout?") == "symptoms"
-    assert kind_of("My toe is red and I cannot sleep, is that bad?") == "other"
+    assert question_kind("What are the symptoms of Gout?") == "symptoms"
+    assert question_kind("My toe is red and I cannot sleep, is that bad?") == "other"
 
 
 def test_each_floor_says_what_it_is_named_after() -> None:
@@ -82,7 +82,7 @@ def test_each_reference_is_swapped_to_another_topic_once() -> None:
     for own, answer in zip(rows, swapped, strict=True):
         partner = by_answer[answer or ""]
         assert partner.topic != own.topic
-        assert kind_of(partner.question) == kind_of(own.question)
+        assert question_kind(partner.question) == question_kind(own.question)
     # Whoever says the same to all gains exactly nothing.
     margins = [
         rouge_l("the answer 7 is 12", own.answer) - rouge_l("the answer 7 is 12", answer or "")

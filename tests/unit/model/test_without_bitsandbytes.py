@@ -13,7 +13,7 @@ from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.verify import computing_in
 from medqa_cli.model import quantization
-from medqa_cli.model.kernels.fused_layers import KINDS
+from medqa_cli.model.kernels.fused_layers import LAYER_KINDS
 from medqa_cli.model.kernels.packing import answer_token_losses, pack
 from medqa_cli.model.kernels.verify import settle_way
 from medqa_cli.model.load import load_base
@@ -43,7 +43,7 @@ def test_an_unquantized_model_is_trained_and_compared(hidden: None, tiny_model_d
     base = load_base(source, ModelConfig(quantization="none"), CPU, torch.float32, packed=True)
     model = add_lora(base, LoraConfig(r=4, target_modules="all-linear"), source.name, None)
     way = settle_way(model, "it", torch.float32, trains=True)
-    assert (way.packed, way.in_chunks, way.fused, way.reasons) == (True, True, KINDS, ())
+    assert (way.packed, way.in_chunks, way.fused, way.reasons) == (True, True, LAYER_KINDS, ())
     answer_token_losses(model.train(), pack(make_examples([(3, 5), (4, 6)]), CPU)).sum().backward()
     assert any(bool(p.grad.any()) for p in model.parameters() if p.grad is not None)
     assert quantization.four_bit_layers(model) == quantization.eight_bit_layers(model) == []

@@ -22,7 +22,7 @@ from medqa_cli.data.reading.cells import (
     turns_in,
 )
 from medqa_cli.data.reading.shapes import Caps, CellRow, CellTable, PairTable, RawRow, TableFile, Talk, UnreadRow
-from medqa_cli.data.reading.table_form import NO_INPUT, Form, exchange_text, first_rows, form_of_table
+from medqa_cli.data.reading.table_form import NO_INPUT, TableForm, exchange_text, first_rows, form_of_table
 from medqa_cli.prompt.given import Turn
 from medqa_cli.spelling import listed
 
@@ -66,7 +66,7 @@ def questions_and_answers(table: CellTable, file: TableFile, caps: Caps) -> Pair
     return PairTable(form.description, columns, pairs(), (*table.warnings, *form.warnings))
 
 
-def _row(row: CellRow, form: Form) -> RawRow | UnreadRow:
+def _row(row: CellRow, form: TableForm) -> RawRow | UnreadRow:
     columns = form.columns
     if columns.exchange:
         text = exchange_text(row, columns)
@@ -82,7 +82,7 @@ def _row(row: CellRow, form: Form) -> RawRow | UnreadRow:
     return replace(_unread(row, form, SEVERAL_TURNS, made.question, made.answer, detail), otherwise=made)
 
 
-def _rows_with_given(row: CellRow, form: Form) -> list[RawRow | UnreadRow]:
+def _rows_with_given(row: CellRow, form: TableForm) -> list[RawRow | UnreadRow]:
     """Return the rows of a conversation, or the one of a question with its context."""
     columns = form.columns
     context = "" if columns.context is None else (optional_text(row.cells[columns.context]) or "").strip()
@@ -157,7 +157,7 @@ def turns_of_history(cell: object) -> tuple[Turn, ...]:
     return () if exchange.is_open else exchange.turns
 
 
-def _pair(row: CellRow, form: Form) -> RawRow | UnreadRow:
+def _pair(row: CellRow, form: TableForm) -> RawRow | UnreadRow:
     columns, cells = form.columns, row.cells
     asked = (columns.question,) if columns.input is None else (columns.question, columns.input)
     # Question and answer in one cell each, which nothing else has a say in.
@@ -186,12 +186,12 @@ def _pair(row: CellRow, form: Form) -> RawRow | UnreadRow:
     return _raw(row, form, question, read.texts[0])
 
 
-def _several(row: CellRow, form: Form, question: str, answer: Read) -> UnreadRow:
+def _several(row: CellRow, form: TableForm, question: str, answer: Read) -> UnreadRow:
     detail = f"column '{form.columns.names[form.columns.answer]}' holds {len(answer.texts)} texts"
     return _unread(row, form, "several_answers", question, "\n".join(answer.texts), detail)
 
 
-def _chosen(row: CellRow, form: Form, question: str, answer: Read) -> RawRow | UnreadRow:
+def _chosen(row: CellRow, form: TableForm, question: str, answer: Read) -> RawRow | UnreadRow:
     """Make a row of a multiple-choice question."""
     columns, text = form.columns, answer.texts[0]
     cells = [row.cells[index] for index in columns.options]
@@ -214,7 +214,7 @@ def _chosen(row: CellRow, form: Form, question: str, answer: Read) -> RawRow | U
     return _raw(row, form, multiple_choice.asked_with(question, options), resolved)
 
 
-def _raw(row: CellRow, form: Form, question: str, answer: str) -> RawRow:
+def _raw(row: CellRow, form: TableForm, question: str, answer: str) -> RawRow:
     columns = form.columns
     topic, source, kind = (
         "" if index is None else optional_text(row.cells[index]) or ""
@@ -225,7 +225,7 @@ def _raw(row: CellRow, form: Form, question: str, answer: str) -> RawRow:
 
 
 def _unread(
-    row: CellRow, form: Form, reason: str, question: str, answer: str | None = None, detail: str = ""
+    row: CellRow, form: TableForm, reason: str, question: str, answer: str | None = None, detail: str = ""
 ) -> UnreadRow:
     """Return a row that is not used; its text holds all cells, since the question and answer may not be all of it."""
     if answer is None:

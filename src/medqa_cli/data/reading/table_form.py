@@ -27,7 +27,7 @@ _NO_TEXT = re.compile(r"\w+://\S+|www\.\S+|[\W\d_]+|(?=\S*\d)\S+")
 
 
 @dataclass(frozen=True)
-class Form:
+class TableForm:
     """What holds for all rows of a table.
 
     ``columns``: those that are really used. ``left_out``: the instruction that stands in every row beside an input, and
@@ -60,7 +60,7 @@ def first_rows(rows: Iterator[CellRow | UnreadRow], columns: Columns) -> list[Ce
     return head
 
 
-def form_of_table(table: CellTable, first: Sequence[CellRow], file: TableFile) -> Form:
+def form_of_table(table: CellTable, first: Sequence[CellRow], file: TableFile) -> TableForm:
     """Recognize the form of a table.
 
     Args:
@@ -72,7 +72,11 @@ def form_of_table(table: CellTable, first: Sequence[CellRow], file: TableFile) -
         InputError: none of the rows holds what the names of the columns promise.
     """
     columns = _really_used(table.columns, first)
-    form, description, warnings = Form(columns, file, table.description), table.description, unused_warnings(columns)
+    form, description, warnings = (
+        TableForm(columns, file, table.description),
+        table.description,
+        unused_warnings(columns),
+    )
     if columns.exchange:
         kind = _exchange_form(first, columns, file)
         description += f"; column '{columns.names[columns.question]}' taken apart ({kind} form)"
@@ -192,7 +196,7 @@ def _left_out(first: Sequence[CellRow], columns: Columns, beside: int) -> tuple[
     ]
 
 
-def _with_options(form: Form, first: Sequence[CellRow]) -> tuple[Form, str]:
+def _with_options(form: TableForm, first: Sequence[CellRow]) -> tuple[TableForm, str]:
     """Return the form of multiple-choice questions, and what the user has to know."""
     columns, column = form.columns, f"column '{form.columns.names[form.columns.answer]}'"
     answers = multiple_choice.choices_in(columns, columns.answer, first)

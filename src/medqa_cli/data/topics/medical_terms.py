@@ -30,7 +30,7 @@ def _ending(*tables: str) -> re.Pattern[str]:
 @functools.cache
 def _synonyms(*, of_medicines: bool) -> frozenset[str]:
     sections = (names for section, names in synonyms() if (section == _MEDICINES) == of_medicines)
-    return frozenset(compared(name) for names in sections for name in names)
+    return frozenset(comparable_name(name) for names in sections for name in names)
 
 
 def is_relation(word: str) -> bool:
@@ -60,7 +60,7 @@ def is_illness_or_complaint(phrase: str) -> bool:
     return (
         names_illness(phrase)
         or _ending("complaints", "illnesses").search(phrase) is not None
-        or compared(phrase) in _synonyms(of_medicines=False)
+        or comparable_name(phrase) in _synonyms(of_medicines=False)
     )
 
 
@@ -71,7 +71,7 @@ def is_complaint(phrase: str) -> bool:
 
 def is_means(phrase: str) -> bool:
     """Tell whether a phrase without prepositions names a treatment, or a test."""
-    return _ending("means").search(phrase) is not None or compared(phrase) in _synonyms(of_medicines=True)
+    return _ending("means").search(phrase) is not None or comparable_name(phrase) in _synonyms(of_medicines=True)
 
 
 @functools.cache
@@ -86,7 +86,7 @@ def synonyms() -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple(lines)
 
 
-def compared(name: str) -> str:
+def comparable_name(name: str) -> str:
     """Return a name folded, without accents, possessives and plurals: "Sjögren's Syndromes" is "sjogren syndrome"."""
     plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", _POSSESSIVE.sub("", name)))
     return " ".join(_singular(word) for word in normalize(plain).split())

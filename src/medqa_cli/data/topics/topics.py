@@ -81,11 +81,11 @@ def topic_names(topic: str) -> tuple[str, ...]:
     topic = lost_letters(topic)
     both = _WITH_ABBREVIATION.fullmatch(topic)
     names = (_name(part) for part in (both.groups() if both else (topic,)))
-    return tuple(dict.fromkeys(first_names().get(name, name) for name in names))
+    return tuple(dict.fromkeys(first_synonyms().get(name, name) for name in names))
 
 
 @functools.cache
-def first_names() -> dict[str, str]:
+def first_synonyms() -> dict[str, str]:
     """Return for each name in ``synonyms.txt`` but the first of a line the first one, all as they are compared."""
     things = [[_name(name) for name in names] for _, names in medical_terms.synonyms()]
     return {name: first for first, *others in things for name in others if name != first}
@@ -93,7 +93,7 @@ def first_names() -> dict[str, str]:
 
 def _name(topic: str) -> str:
     """Return a name as topics are compared: without words of manner either."""
-    return topic_phrases.without_manner(medical_terms.compared(topic))
+    return topic_phrases.without_manner(medical_terms.comparable_name(topic))
 
 
 @dataclass(frozen=True)

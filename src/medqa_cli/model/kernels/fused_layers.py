@@ -23,7 +23,7 @@ _Grads = tuple[Tensor | None, ...]
 
 
 LORA_LINEAR, GATED_SILU, RMS_NORM = "LoRA linear", "gated SiLU", "RMSNorm"
-KINDS = (LORA_LINEAR, GATED_SILU, RMS_NORM)
+LAYER_KINDS = (LORA_LINEAR, GATED_SILU, RMS_NORM)
 # Of the package ``liger-kernel``, by Transformers' integration. With an adapter, medqa's own losses in chunks and gated
 # SiLU keep less for the backward pass.
 _LIGER_KERNELS = {
@@ -36,12 +36,12 @@ _LIGER_KERNELS = {
 _LIGER_MARK = "medqa_uses_liger_kernels"
 
 
-def fuse_layers(model: torch.nn.Module, kinds: Collection[str] = KINDS) -> int:
+def fuse_layers(model: torch.nn.Module, kinds: Collection[str] = LAYER_KINDS) -> int:
     """Replace the forward methods of the layers that fit; return how many were replaced.
 
     Args:
         model: a PEFT model, already loaded and on its device.
-        kinds: those of ``KINDS`` that are wanted; layers of others get their own forward methods back.
+        kinds: those of ``LAYER_KINDS`` that are wanted; layers of others get their own forward methods back.
     """
     unfuse_layers(model)
     replaced = 0

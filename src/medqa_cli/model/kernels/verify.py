@@ -19,7 +19,14 @@ from medqa_cli.model.changed import changed
 from medqa_cli.model.kernels import compiled_layers, reduced_model
 from medqa_cli.model.kernels.attention import NotPackableError, kernel_problems, use_own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import use_whole_logits
-from medqa_cli.model.kernels.fused_layers import GATED_SILU, KINDS, RMS_NORM, first_layers, fuse_layers, unfuse_layers
+from medqa_cli.model.kernels.fused_layers import (
+    GATED_SILU,
+    LAYER_KINDS,
+    RMS_NORM,
+    first_layers,
+    fuse_layers,
+    unfuse_layers,
+)
 from medqa_cli.model.kernels.packing import answer_token_losses, pack, plain_losses
 from medqa_cli.prompt.encoder import Example
 
@@ -87,7 +94,7 @@ def settle_way(model: Any, name: str, dtype: torch.dtype, *, trains: bool, fuses
     Raises:
         InputError: in no way does it compute what Transformers does.
     """
-    proof, limit = _Proof(model, name, dtype, trains), Way(True, True, KINDS if fuses else ())
+    proof, limit = _Proof(model, name, dtype, trains), Way(True, True, LAYER_KINDS if fuses else ())
     reasons: dict[str, None] = {}
     while True:
         trying = console.status("trying which fast ways compute right ...")

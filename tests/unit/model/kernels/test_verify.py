@@ -16,7 +16,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.model.kernels import attention, verify
 from medqa_cli.model.kernels.attention import NotPackableError, is_packed, packed_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
-from medqa_cli.model.kernels.fused_layers import GATED_SILU, KINDS, LORA_LINEAR, RMS_NORM
+from medqa_cli.model.kernels.fused_layers import GATED_SILU, LAYER_KINDS, LORA_LINEAR, RMS_NORM
 from medqa_cli.model.kernels.packing import answer_token_losses, pack, score_answers
 from medqa_cli.model.kernels.reduced_model import few_layers, short_windows
 from medqa_cli.model.kernels.verify import settle_way
@@ -40,7 +40,7 @@ def settled(model_type: str, dtype: torch.dtype = torch.float32, **changes: Any)
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_llama_is_computed_in_the_fastest_way(dtype: torch.dtype) -> None:
-    assert settled("llama", dtype) == verify.Way(True, True, KINDS)
+    assert settled("llama", dtype) == verify.Way(True, True, LAYER_KINDS)
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
@@ -49,7 +49,7 @@ def test_a_quantized_llama_in_bfloat16_is_computed_in_the_fastest_way(quantizati
     base = load_base(find_base(str(tiny_model_dir)), config, CPU, torch.bfloat16, packed=True)
     settings = LoraConfig(r=4, target_modules="all-linear")
     model = add_lora(base, settings, "", None)
-    kinds = KINDS if quantization == "nf4" else (GATED_SILU, RMS_NORM)
+    kinds = LAYER_KINDS if quantization == "nf4" else (GATED_SILU, RMS_NORM)
     way = settle_way(model, "it", torch.bfloat16, trains=True)
     assert (way.packed, way.in_chunks, set(way.fused), way.reasons) == (True, True, set(kinds), ())
 
