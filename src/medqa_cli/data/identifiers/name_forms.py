@@ -175,17 +175,11 @@ def _is_other_word(text: Text, start: int, end: int, word: str) -> bool:
     """Tell whether a name of one word is a verb of another language or a medicine: mia madre ha; took Camila."""
     if word in load_words("identifiers", "small_verbs"):
         return text.is_shouted or text.text[start] == text.lower[start]
-    if word not in _medicines():
-        return False
-    return (
+    no_names = load_words("identifiers", "no_name_words", "medicines_like_names")
+    return (word in no_names or word in load_words("not_names", "products")) and (
         load_pattern("identifiers", "medicine_behind").match(text.lower, end) is not None
         or load_pattern("identifiers", "medicine_before").search(text.before(start, 24)) is not None
     )
-
-
-@functools.cache
-def _medicines() -> frozenset[str]:
-    return load_words("identifiers", "no_name_words", "medicines_like_names") | load_words("not_names", "products")
 
 
 @functools.cache

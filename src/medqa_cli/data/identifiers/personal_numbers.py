@@ -92,8 +92,10 @@ def find_personal_numbers(text: Text) -> Iterator[Span]:
     if not text.is_shouted:
         yield from (Span(*found.span(), "device") for found in text.matches(_BRITISH_PLATE, 2))
         if not load_words("identifiers", "vehicle_words").isdisjoint(text.all_words):
-            places = (found.span() for found in _ANY_PLATE.finditer(text.text) if _is_plate(found[0]))
-            yield from (Span(*place, "device") for place in places if is_own(text, *place))
+            for found in _ANY_PLATE.finditer(text.text):
+                letters, digits = (sum(map(is_kind, found[0])) for is_kind in (str.isalpha, str.isdigit))
+                if letters > 1 and letters + digits >= _FEWEST_OF_ANY_PLATE and is_own(text, *found.span()):
+                    yield Span(*found.span(), "device")
         yield from (Span(*found.span(), "record") for found in text.matches(_ZEALAND, 3))
     for found in _SMALL_IBAN.finditer(text.lower):
         groups = found[0].split(" ")
@@ -138,12 +140,6 @@ def _plate_at(text: Text, place: int, value: str) -> Span | None:
     ):
         return None
     return Span(place, place + len(value), "device")
-
-
-def _is_plate(value: str) -> bool:
-    """Tell whether a code in capitals has the length of a plate, and two letters."""
-    letters = sum(map(str.isalpha, value))
-    return letters > 1 and letters + sum(map(str.isdigit, value)) >= _FEWEST_OF_ANY_PLATE
 
 
 def _is_word(letters: str) -> bool:

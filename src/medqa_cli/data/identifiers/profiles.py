@@ -219,6 +219,7 @@ def _is_compound(word: str) -> bool:
         return False
     # For each place: whether a name and whether another word are in what is before it; None: it cannot be cut so.
     ways: list[tuple[bool, bool] | None] = [(False, False), *(None,) * len(word)]
+    other_parts = load_words("identifiers", "handle_parts")
     for end in range(2, len(word) + 1):
         for start in range(max(end - _LONGEST_PART, 0), end - 1):
             if (way := ways[start]) is None or ways[end] == (True, True):
@@ -226,14 +227,9 @@ def _is_compound(word: str) -> bool:
             part = word[start:end]
             if len(part) >= _FEWEST_LETTERS and part in certain_names():
                 ways[end] = (True, way[1])
-            elif part in _parts_of_handles() or (len(part) > _FEWEST_OF_NAME and part in common_words()):
+            elif part in other_parts or (len(part) > _FEWEST_OF_NAME and part in common_words()):
                 ways[end] = (way[0], True)
     return ways[-1] == (True, True)
-
-
-@functools.cache
-def _parts_of_handles() -> frozenset[str]:
-    return load_words("identifiers", "handle_parts")
 
 
 def _is_handle(value: str, *, by_its_form: bool) -> bool:
@@ -269,15 +265,8 @@ def _holds_name(word: str) -> bool:
         return True
     if word in common_words() or word in medical_words() or is_medicine(word):
         return False
-    first = _certain_first_names()
-    return any(word[:end] in first for end in range(5, len(word) - 2)) or any(
-        word[start:] in first for start in range(2, len(word) - 4)
-    )
-
-
-@functools.cache
-def _certain_first_names() -> frozenset[str]:
-    return certain_names() & first_names()
+    parts = {word[:end] for end in range(5, len(word) - 2)} | {word[start:] for start in range(2, len(word) - 4)}
+    return not first_names().isdisjoint(parts & certain_names())
 
 
 def _is_public_handle(handle: str) -> bool:

@@ -154,8 +154,10 @@ def _run(text: Text, place: int) -> Words:
 
 def _run_before(text: Text, words: Words) -> Words:
     """Return the words at the end of some that may be a street."""
-    first = len(words)
-    while first and _may_be_in_street(text, words[first - 1]) and not _tells_home(words[first - 1][0].lower()):
+    first, verbs = len(words), load_words("identifiers", "home_verbs")
+    while first and _may_be_in_street(text, words[first - 1]):
+        if re.split("['’]", words[first - 1][0].lower())[-1] in verbs:
+            break
         first -= 1
         if text.text[words[first].start() - 1] != " " or text.text[words[first].start() - 2] == ",":
             break
@@ -170,10 +172,6 @@ def _may_be_person(text: Text, words: Words) -> bool:
     last = words[-1][0].lower().rstrip(".")
     is_kind = last in _kinds_of_streets() or (last in common_words() and last not in all_names())
     return words[0][0].lower() in first_names() and not is_kind and text.before(words[0].start(), 4) != " at "
-
-
-def _tells_home(word: str) -> bool:
-    return word.split("'")[-1].split("’")[-1] in load_words("identifiers", "home_verbs")
 
 
 def _may_be_in_street(text: Text, word: re.Match[str]) -> bool:
