@@ -166,7 +166,7 @@ class Likeness:
     score: float
 
 
-class Asked:
+class Query:
     """A question, ready to be compared with passages.
 
     Args:

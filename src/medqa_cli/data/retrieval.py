@@ -21,7 +21,7 @@ from typing import Any, Literal
 from medqa_cli.data.dataset import INDEX_NAME, QaRow, iterate_split
 from medqa_cli.data.languages import UNKNOWN, language_of
 from medqa_cli.data.minhash import words_of
-from medqa_cli.data.ranking import Asked, Likeness, all_words, content_words, form_of
+from medqa_cli.data.ranking import Likeness, Query, all_words, content_words, form_of
 from medqa_cli.data.vocabulary import TOKENIZER, Vocabulary, count_words
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.prompt.given import stretches
@@ -151,7 +151,7 @@ class PassageIndex:
     def _one_after_the_other(self, question: str, words: Sequence[str]) -> Iterator[Passage]:
         """Yield each passage that holds any of the words, the nearest first; those further down by BM25 alone."""
         seen: set[str] = set()
-        asked = Asked(words, form_of(" ".join(words)), self._vocabulary, question)
+        asked = Query(words, form_of(" ".join(words)), self._vocabulary, question)
         for _, passage in self._ranked(asked):
             seen.add(passage.id)
             yield passage
@@ -173,13 +173,13 @@ class PassageIndex:
     def nearest(self, question: str, count: int) -> list[Passage]:
         """Return at most ``count`` passages, the nearest first; none where nothing is close to the question."""
         with self._damage_told():
-            asked = Asked(all_words(question), form_of(question), self._vocabulary, question)
+            asked = Query(all_words(question), form_of(question), self._vocabulary, question)
             nearest = self._ranked(asked)[: max(count, _CLOSE_AMONG)]
             return [passage for likeness, passage in nearest if asked.is_close(likeness)][:count]
 
     def judged(self, question: str, passages: Iterable[Passage]) -> list[Passage]:
         """Return passages with ``answers``: what the titles of rows tell; that of a document tells nothing."""
-        asked = Asked(all_words(question), form_of(question), self._vocabulary, question)
+        asked = Query(all_words(question), form_of(question), self._vocabulary, question)
         with self._damage_told():
             return [
                 replace(passage, answers=asked.is_answered_by(passage.title) if passage.kind == "row" else None)
@@ -196,7 +196,7 @@ class PassageIndex:
         with self._damage_told():
             return math.fsum(self._vocabulary.weight([self._vocabulary.stem(word)]) for word in words)
 
-    def _ranked(self, asked: Asked) -> list[tuple[Likeness, Passage]]:
+    def _ranked(self, asked: Query) -> list[tuple[Likeness, Passage]]:
         """Return the passages that may be the nearest, in their order."""
         numbers = list(dict.fromkeys([*self._by_title(asked), *self._by_bm25(self._rarest(asked), _CANDIDATES)]))
         passages = dict(zip(numbers, self._passages(numbers), strict=True))
@@ -222,7 +222,7 @@ class PassageIndex:
         ranked = sorted(likenesses.items(), key=lambda each: -each[1].score)
         return [(likeness, replace(passages[number], score=round(likeness.score, 3))) for number, likeness in ranked]
 
-    def _by_title(self, asked: Asked) -> list[int]:
+    def _by_title(self, asked: Query) -> list[int]:
         """Return the numbers of the passages whose titles share the most with the question, short titles first."""
         shared: dict[int, float] = defaultdict(float)
         num_seen = 0
@@ -247,7 +247,7 @@ class PassageIndex:
         )
         return above + [number for (number,) in shortest]
 
-    def _rarest(self, asked: Asked) -> list[str]:
+    def _rarest(self, asked: Query) -> list[str]:
         """Return queries for words that few enough passages hold to be read for one question, at least the rarest."""
         rare: list[str] = []
         num_seen = 0

@@ -37,14 +37,14 @@ LIKELIHOOD_IN_WORDS = (
 )
 FEW_QUESTIONS, FEW_TOPICS = 100, 30
 # What a comparison shows. likelier: better only in likelihood; partly: better than each baseline, not in each figure.
-Shown = Literal["better", "partly", "likelier", "mixed", "worse", "same", "unknown"]
+Outcome = Literal["better", "partly", "likelier", "mixed", "worse", "same", "unknown"]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What a comparison shows, and the sentences that say so."""
 
-    shown: Shown
+    shown: Outcome
     said: str
 
 
@@ -116,7 +116,7 @@ def against_base(results: Mapping[str, Any], model: str | None, leak: str) -> Co
     better, worse, same = (joined(by_result[result]) for result in (True, False, None))
     tail = f"; no difference is seen in {same}" if same else ""
     of_answers = [figures[name]["better"] for name in words if name not in _LIKELIHOOD]
-    shown: Shown
+    shown: Outcome
     if worse and better:
         shown, said = "mixed", f"Not clearly: it is better in {better}, but worse in {worse}{tail}."
     elif worse:
@@ -176,7 +176,7 @@ def against_copies(results: Mapping[str, Any], model: str | None, leak: str) -> 
 
 def _beaten(
     results: Mapping[str, Any], model: str, better: Mapping[str, Mapping[str, bool | None]]
-) -> tuple[Shown, str]:
+) -> tuple[Outcome, str]:
     """Say which baselines a model beats; ``better``: by baseline and figure, None where no difference is shown."""
     own, floors, words = results["models"][model], results["floors"], _deciding(results)
 

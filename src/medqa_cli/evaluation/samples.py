@@ -69,7 +69,7 @@ class Sample:
     context: str = ""
 
 
-class Asked(Protocol):
+class TopicQuestion(Protocol):
     """A question with its topic: a row, a sample, a pair of a review."""
 
     @property
@@ -155,7 +155,7 @@ def question_kind(question: str) -> str:
     return OTHER if form is None else form.kind
 
 
-def topic_keys(rows: Sequence[Asked]) -> list[str]:
+def topic_keys(rows: Sequence[TopicQuestion]) -> list[str]:
     """Return what each row is about: a name of its topic, or the first question of its conversation without one.
 
     Topics that share a name are one: "COPD" and "chronic obstructive pulmonary disease (COPD)".
@@ -174,7 +174,7 @@ def topic_keys(rows: Sequence[Asked]) -> list[str]:
     return [top(names[0]) for names in names_of_rows]
 
 
-def _opening(row: Asked) -> str:
+def _opening(row: TopicQuestion) -> str:
     if isinstance(row, QaRow):
         return row.given.opening(row.question)
     return row.earlier[0] if isinstance(row, Sample) and row.earlier else row.question

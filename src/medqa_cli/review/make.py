@@ -24,7 +24,7 @@ from medqa_cli.review.criteria import ReviewForm, load_form
 from medqa_cli.review.draw import Contest, Question, contests, deal, order, questions_with_answers, sides
 from medqa_cli.review.judgments import KEY_NAME, Key, Pair, read_key
 from medqa_cli.review.returned import FORMAT_VERSION
-from medqa_cli.review.workbook import Shown, write_workbook
+from medqa_cli.review.workbook import ShownPair, write_workbook
 from medqa_cli.spelling import listed
 
 _FROM_THE_RIGHT = ("ar", "dv", "fa", "he", "ku", "ps", "ur", "yi")
@@ -36,7 +36,7 @@ _ID_LENGTH = 16
 _PAIR_ID_LENGTH = 12
 
 
-def make_page(review: str, rater: str, shown: Sequence[Shown], form: ReviewForm) -> str:
+def make_page(review: str, rater: str, shown: Sequence[ShownPair], form: ReviewForm) -> str:
     """Return the page as text.
 
     Args:
@@ -213,7 +213,7 @@ def _make_room(folder: Path, key: Key, force: bool) -> Path | None:
 
 def _write_pages(folder: Path, key: Key, rater: str, spreadsheets: bool) -> list[Path]:
     shown = [
-        Shown(pair.id, pair.question, key.samples[pair.question_id][pair.x], key.samples[pair.question_id][pair.y])
+        ShownPair(pair.id, pair.question, key.samples[pair.question_id][pair.x], key.samples[pair.question_id][pair.y])
         for pair in key.pairs_of(rater)
     ]
     path = folder / f"review-{rater}.html"

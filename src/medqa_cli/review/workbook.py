@@ -50,7 +50,7 @@ _STYLES = f"""<styleSheet xmlns="{_SHEETS}">
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownPair:
     """What a rater sees of a pair; ``id``: that of the pair."""
 
     id: str
@@ -69,7 +69,7 @@ class _Row:
     choices: str | None = None
 
 
-def write_workbook(path: Path, review: str, rater: str, shown: Sequence[Shown], form: ReviewForm) -> None:
+def write_workbook(path: Path, review: str, rater: str, shown: Sequence[ShownPair], form: ReviewForm) -> None:
     """Write the spreadsheet of one rater.
 
     Args:
@@ -104,7 +104,7 @@ def write_workbook(path: Path, review: str, rater: str, shown: Sequence[Shown], 
             archive.writestr(info, f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n{content}')
 
 
-def _rows(review: str, rater: str, shown: Sequence[Shown], form: ReviewForm) -> Iterator[_Row]:
+def _rows(review: str, rater: str, shown: Sequence[ShownPair], form: ReviewForm) -> Iterator[_Row]:
     words = form.words
     yield _Row(_MARK, words["title"], _BOLD)
     yield _Row(f"review {review}", f"{words['rater']} {rater}")

@@ -20,7 +20,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.resources import policy_hash, template_environment
 from medqa_cli.serving import guard, prometheus, responses
 from medqa_cli.serving.feedback import Feedback
-from medqa_cli.serving.requests import ApiError, Asked, parse, read_json, require_model
+from medqa_cli.serving.requests import AnswerRequest, ApiError, parse, read_json, require_model
 from medqa_cli.serving.service import Prepared, Service
 
 SECONDS_FOR_A_BODY = 30.0
@@ -129,7 +129,7 @@ class Server:
         self._metrics.under_way -= 1
 
     async def _events(
-        self, asked: Asked, prepared: Prepared, began: float
+        self, asked: AnswerRequest, prepared: Prepared, began: float
     ) -> AsyncGenerator[str | dict[str, Any], None]:
         """Yield the pieces of an answer and its end, and count them."""
         is_first = True
@@ -143,7 +143,7 @@ class Server:
                 yield event
 
     async def _collected(
-        self, request: Request, asked: Asked, events: AsyncGenerator[str | dict[str, Any], None]
+        self, request: Request, asked: AnswerRequest, events: AsyncGenerator[str | dict[str, Any], None]
     ) -> Response:
         """Wait for the whole answer; end it where the caller has gone."""
 
@@ -173,7 +173,7 @@ class Server:
             await asyncio.gather(answer, absence, return_exceptions=True)
 
     async def _stream(
-        self, asked: Asked, prepared: Prepared, events: AsyncGenerator[str | dict[str, Any], None]
+        self, asked: AnswerRequest, prepared: Prepared, events: AsyncGenerator[str | dict[str, Any], None]
     ) -> AsyncGenerator[bytes, None]:
         """Yield the events of a streamed answer."""
         form = responses.ResponseForm(asked, self._model)

@@ -59,7 +59,7 @@ class ApiError(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnswerRequest:
     """One question and how it is to be answered.
 
     ``typed``: the question without earlier turns; ``bare``: the content is the answer alone, its notices and sources
@@ -100,7 +100,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def parse(body: Mapping[str, Any], config: Config, model: str, text: PromptText, *, is_chat: bool) -> Asked:
+def parse(body: Mapping[str, Any], config: Config, model: str, text: PromptText, *, is_chat: bool) -> AnswerRequest:
     """Check a body and take it apart.
 
     Args:
@@ -137,7 +137,7 @@ def parse(body: Mapping[str, Any], config: Config, model: str, text: PromptText,
     if max(len(question), len(given.context)) > longest:
         raise ApiError(400, f"the question has more than {longest:,} characters", "context_length_exceeded")
     options = _options(body)
-    return Asked(
+    return AnswerRequest(
         question,
         typed,
         _settings(body, config.generate),

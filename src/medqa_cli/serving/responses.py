@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medqa_cli.serving.requests import Asked
+from medqa_cli.serving.requests import AnswerRequest
 
 DONE = b"data: [DONE]\n\n"
 # A comment, which readers of events pass over; it keeps a connection through a proxy while a question waits.
@@ -21,7 +21,7 @@ class ResponseForm:
         model: its name.
     """
 
-    def __init__(self, asked: Asked, model: str) -> None:
+    def __init__(self, asked: AnswerRequest, model: str) -> None:
         self._asked = asked
         kind = "chatcmpl" if asked.is_chat else "cmpl"
         self._head = {"id": f"{kind}-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}

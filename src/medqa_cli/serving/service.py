@@ -25,7 +25,7 @@ from medqa_cli.data.retrieval import Passage
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.gguf_model import LlamaModel
 from medqa_cli.prompt.text import PromptText
-from medqa_cli.serving.requests import SOURCES, ApiError, Asked
+from medqa_cli.serving.requests import SOURCES, AnswerRequest, ApiError
 from medqa_cli.serving.rows import Batches, Continuous, ModelThread, Row, ServedState
 
 SECONDS_BETWEEN_SIGNS = 15.0  # of life, while a question waits
@@ -90,7 +90,7 @@ class Service:
         self._data.shutdown()
         self._model.close()
 
-    async def prepare(self, asked: Asked) -> Prepared:
+    async def prepare(self, asked: AnswerRequest) -> Prepared:
         """Look a question up and encode its prompt.
 
         Raises:
@@ -98,7 +98,7 @@ class Service:
         """
         return await asyncio.get_running_loop().run_in_executor(self._data, self._prepare, asked)
 
-    def _prepare(self, asked: Asked) -> Prepared:
+    def _prepare(self, asked: AnswerRequest) -> Prepared:
         question = tidy(asked.question)
         options = replace(
             self._options,
@@ -125,7 +125,7 @@ class Service:
         left_out = len(asked.given.earlier) - len(kept.earlier)
         return Prepared(question, notices, found, self._book.shown_beside(question), prompted, left_out)
 
-    async def answer(self, asked: Asked, prepared: Prepared) -> AsyncGenerator[str | dict[str, Any], None]:
+    async def answer(self, asked: AnswerRequest, prepared: Prepared) -> AsyncGenerator[str | dict[str, Any], None]:
         """Yield the pieces of an answer (empty ones while it waits), and at last what ``ask --json`` prints.
 
         Closing the iterator ends the answer at its next token.
@@ -165,7 +165,7 @@ class Service:
             yield f"\n\n{data['notices'][-1]}"
         yield data
 
-    async def _pieces(self, asked: Asked, prompted: Prompted) -> AsyncGenerator[str, None]:
+    async def _pieces(self, asked: AnswerRequest, prompted: Prompted) -> AsyncGenerator[str, None]:
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[str | MedqaError | None] = asyncio.Queue()
 

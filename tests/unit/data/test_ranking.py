@@ -11,7 +11,7 @@ from medqa_cli.data.convert import column_names
 from medqa_cli.data.documents.finding import find_documents
 from medqa_cli.data.documents.reading import read_documents
 from medqa_cli.data.normalize import without_accents
-from medqa_cli.data.ranking import Asked, all_words, form_of, language_of_question, words_of
+from medqa_cli.data.ranking import Query, all_words, form_of, language_of_question, words_of
 from medqa_cli.data.retrieval import Passage, PassageIndex
 
 CLINICS = Path(__file__).parents[2] / "data" / "clinics"
@@ -89,7 +89,7 @@ SPANISH = [
 
 def asked(question: str, titles: list[str]) -> set[str]:
     index = PassageIndex(Passage(f"p{n}", "row", title, "", "", "") for n, title in enumerate(titles))
-    return set(Asked(all_words(question), form_of(question), index._vocabulary, question).words.values())
+    return set(Query(all_words(question), form_of(question), index._vocabulary, question).words.values())
 
 
 @pytest.mark.parametrize("titles", [ENGLISH * 10, ENGLISH * 10 + SPANISH, ENGLISH * 10 + SPANISH * 10])

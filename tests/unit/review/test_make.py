@@ -28,7 +28,7 @@ from medqa_cli.review.criteria import load_form
 from medqa_cli.review.judgments import read_judgments, read_key
 from medqa_cli.review.make import Request, make_page, make_review
 from medqa_cli.review.returned import check_of
-from medqa_cli.review.workbook import Shown, sheet_cells
+from medqa_cli.review.workbook import ShownPair, sheet_cells
 
 
 def pages_of(made: dict[str, Any]) -> list[Path]:
@@ -349,7 +349,7 @@ class Page(HTMLParser):
 
 
 def page_of(*texts: str, rater: str = "anna") -> str:
-    shown = [Shown(f"p{number}", text, text, text) for number, text in enumerate(texts)]
+    shown = [ShownPair(f"p{number}", text, text, text) for number, text in enumerate(texts)]
     return make_page("0123456789abcdef", rater, shown, load_form(None))
 
 
@@ -388,7 +388,7 @@ def test_a_text_that_ends_the_script_ends_nothing() -> None:
 def test_a_word_that_ends_the_script_ends_nothing() -> None:
     form = load_form(None)
     form = replace(form, words={**form.words, "copied": END})
-    page = Page(make_page("0123456789abcdef", "anna", [Shown("p0", "a?", "b", "c")], form))
+    page = Page(make_page("0123456789abcdef", "anna", [ShownPair("p0", "a?", "b", "c")], form))
     assert [tag for tag, _ in page.tags].count("script") == 2
     data = json.loads(next(text for kind, text in page.inline if kind == "script"))
     assert data["words"]["copied"] == END

@@ -11,7 +11,7 @@ import pytest
 from helpers.reviews import make, measured_run
 from helpers.spreadsheets import SHEETS, write_xlsx
 from medqa_cli.review.judgments import Key, read_judgments
-from medqa_cli.review.workbook import Shown, num_lines, sheet_cells, write_workbook
+from medqa_cli.review.workbook import ShownPair, num_lines, sheet_cells, write_workbook
 
 SHEET = "xl/worksheets/sheet1.xml"
 LONG = "A long line of words. " * 400
@@ -209,7 +209,9 @@ def test_texts_are_texts_whole_and_in_pieces_that_a_row_can_show(review: tuple[K
         "\n".join(["line"] * 99),
     ]
     path = tmp_path / "a.xlsx"
-    write_workbook(path, "r", "anna", [Shown(f"p{n}", text, text, "other") for n, text in enumerate(texts)], key.form)
+    write_workbook(
+        path, "r", "anna", [ShownPair(f"p{n}", text, text, "other") for n, text in enumerate(texts)], key.form
+    )
     cells = sheet_cells(path)
     column = [row[1] for row in cells]
     assert max(map(num_lines, column)) == 24

@@ -13,7 +13,7 @@ from medqa_cli.config.schema import Config, GenerateConfig, PromptConfig, ServeC
 from medqa_cli.prompt.given import Given, Turn
 from medqa_cli.prompt.template import make_prompt_text
 from medqa_cli.prompt.text import EarlierText
-from medqa_cli.serving.requests import SOURCES, ApiError, Asked, parse, read_json
+from medqa_cli.serving.requests import SOURCES, AnswerRequest, ApiError, parse, read_json
 
 CONFIG = Config(generate=GenerateConfig(max_new_tokens=100, temperature=0.0, top_p=0.9))
 TEXT = make_prompt_text(PromptConfig(template="plain"))
@@ -22,7 +22,7 @@ TALKS = replace(TEXT, earlier=EarlierText("", "", "", "", 100), context=True)
 USER = {"role": "user", "content": "What is gout?"}
 
 
-def ask(**body: Any) -> Asked:
+def ask(**body: Any) -> AnswerRequest:
     return parse({"model": "m", "messages": [USER], **body}, CONFIG, "m", TEXT, is_chat=True)
 
 
@@ -153,7 +153,7 @@ SAID = [USER, {"role": "assistant", "content": "A disease [1] of\njoints."}]
 LAST = {"role": "user", "content": "Who gets it?"}
 
 
-def asked_of_talks(*messages: Any, text: Any = TALKS, **serve: Any) -> Asked:
+def asked_of_talks(*messages: Any, text: Any = TALKS, **serve: Any) -> AnswerRequest:
     config = replace(CONFIG, serve=ServeConfig(**serve))
     return parse({"model": "m", "messages": list(messages)}, config, "m", text, is_chat=True)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from medqa_cli.data.identifiers.name_cues import all_cues, is_title, last_words, stands_before
 from medqa_cli.data.identifiers.name_forms import LAST_WORD
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_sorts import FEWEST_LETTERS, UNKNOWN, class_of, near_names, sort_of, sound_of
+from medqa_cli.data.identifiers.word_sorts import FEWEST_LETTERS, UNKNOWN_SORTS, class_of, near_names, sort_of, sound_of
 from medqa_cli.data.identifiers.word_tables import all_names, no_names
 from medqa_cli.resources import load_pattern, load_words
 
@@ -82,7 +82,7 @@ def features(text: Text, words: list[Token], place: int) -> list[str]:
         f"sr {sort} {right_class}", f"hl {shape} {left}", f"hr {shape} {right}", f"ll {second_class} {left_class}",
         f"lr {left_class} {right_class}", f"gap {token.gap}{after.gap if after else '$'} {sort}",
     ]  # fmt: skip
-    if sort in UNKNOWN:
+    if sort in UNKNOWN_SORTS:
         found += [
             f"o {sound_of(token.plain)}",
             f"oh {sound_of(token.plain)} {shape}",
@@ -152,11 +152,11 @@ def _may_be_name(text: Text, words: list[Token], place: int, token: Token) -> bo
     before = words[place - 1].plain if place else ""
     after = words[place + 1] if place + 1 < len(words) else None
     shape = shape_of(text, token)
-    if sort in UNKNOWN | {"more last"} and before == "im" and shape == "Large":  # German: im Harn
+    if sort in UNKNOWN_SORTS | {"more last"} and before == "im" and shape == "Large":  # German: im Harn
         return False
     if shape == "capitals" and after and after.gap == " " and shape_of(text, after) == "Large":  # DEBRA International
         return False
-    is_short = sort in UNKNOWN and len(token.plain) < _LONG
+    is_short = sort in UNKNOWN_SORTS and len(token.plain) < _LONG
     return not (is_short and shape == "capitals")
 
 

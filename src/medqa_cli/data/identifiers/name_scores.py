@@ -18,9 +18,9 @@ from medqa_cli.data.identifiers.name_features import (
 )
 from medqa_cli.data.identifiers.name_forms import may_be_name
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_sorts import UNKNOWN, sort_of
+from medqa_cli.data.identifiers.word_sorts import UNKNOWN_SORTS, sort_of
 from medqa_cli.data.identifiers.word_tables import weights
-from medqa_cli.data.languages import UNKNOWN as UNKNOWN_LANGUAGE
+from medqa_cli.data.languages import UNKNOWN
 from medqa_cli.resources import load_words
 
 _LONG, _MOST_BEFORE = 5, 4
@@ -38,10 +38,10 @@ def find_scored_names(text: Text, language: str) -> Iterator[Span]:
         place: table[""] + sum(table.get(feature, 0) for feature in features(text, words, place))
         for place in candidates(text, words)
     }
-    unknown = {place for place in scores if sort_of(words[place].plain) in UNKNOWN}
+    unknown = {place for place in scores if sort_of(words[place].plain) in UNKNOWN_SORTS}
     if len(unknown) > MOST_UNKNOWN * len(words) and len(words) >= _LONG:  # another language
         scores = {place: score for place, score in scores.items() if place not in unknown}
-    if language not in ("en", UNKNOWN_LANGUAGE):
+    if language not in ("en", UNKNOWN):
         rare = (
             unknown | {place for place in scores if sort_of(words[place].plain) == "more last"}
             if language == "de"

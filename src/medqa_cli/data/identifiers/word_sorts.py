@@ -23,7 +23,7 @@ from medqa_cli.data.identifiers.word_tables import (
 from medqa_cli.data.normalize import without_accents
 from medqa_cli.resources import load_words, load_yaml
 
-UNKNOWN = frozenset(("unknown", "typo", "medicine"))
+UNKNOWN_SORTS = frozenset(("unknown", "typo", "medicine"))
 """The sorts of words that are in no table."""
 _PLAIN_LETTERS = str.maketrans({"ł": "l", "ı": "i", "ß": "ss", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th"})
 _PARTS = re.compile(r"[-‐‑]")
