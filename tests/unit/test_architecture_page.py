@@ -1,5 +1,6 @@
 """docs/architecture.md names files and functions that exist, and counts its walks right."""
 
+import ast
 import re
 from collections import Counter
 from pathlib import Path
@@ -66,18 +67,47 @@ def test_the_tree_names_every_package_and_module_at_the_top() -> None:
     assert {name for name in top if re.search(rf"^  {name}(/|\.py) ", tree, re.MULTILINE) is None} == set()
 
 
+def walks() -> dict[str, tuple[str, dict[str, Path]]]:
+    """The sentence of each walk that names its modules, and those, by its title."""
+    found = {}
+    for walk in section("Three walks").split("\n\n"):
+        if walk.startswith("**"):
+            title, _, body = " ".join(walk.split()).partition(":** ")
+            sentence, folder, modules = body.partition(": ")[2].partition(". ")[0], PACKAGE, {}
+            for module in re.findall(r"`([\w/]+)`", sentence):
+                # A name without its folder is in that of the one before it.
+                paths = (PACKAGE / f"{module}.py", folder / f"{module}.py")
+                modules[module] = next(path for path in paths if path.is_file())
+                folder = modules[module].parent
+            found[title] = sentence, modules
+    return found
+
+
+def imported_by(path: Path) -> set[Path]:
+    """The modules of the package that a module imports, at its top or within functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in names if name.startswith("medqa_cli.")}
+
+
 def test_the_walks_name_modules_and_count_them() -> None:
-    walks = [walk for walk in section("Three walks").split("\n\n") if walk.startswith("**")]
-    assert [walk.split(",")[0] for walk in walks] == ["**A row", "**The config", "**A weight"]
-    for walk in walks:
-        title, _, body = walk.partition(":** ")
-        counted = int(re.search(r"\((\d+)", title)[1])  # type: ignore[index]
-        modules = re.findall(r"`([\w/]+)`", " ".join(body.split()).partition(": ")[2].partition(". ")[0])
-        folder, named = PACKAGE, []
-        for module in modules:
-            path = PACKAGE / f"{module}.py"
-            path = path if path.is_file() else folder / f"{module}.py"
-            assert path.is_file(), module
-            folder = path.parent
-            named.append(path)
-        assert len(set(named)) == counted, title
+    assert [title.split(",")[0] for title in walks()] == ["**A row", "**The config", "**A weight"]
+    for title, (_, modules) in walks().items():
+        assert len(set(modules.values())) == int(re.search(r"\((\d+)", title)[1]), title  # type: ignore[index]
+
+
+def test_each_module_of_a_walk_imports_another_one_of_it_or_is_imported_by_one() -> None:
+    for _, modules in walks().values():
+        pairs = [{path, other} for path in modules.values() for other in imported_by(path) & set(modules.values())]
+        # What cli/convert renders with is made in prompt/template, once for all rows.
+        assert set(modules.values()) - set().union(*pairs) <= {PACKAGE / "prompt/text.py"}
+
+
+def test_modules_in_brackets_of_a_walk_are_imported_by_the_one_before_them() -> None:
+    sentence, modules = walks()[[*walks()][2]]
+    groups = re.findall(r"`([\w/]+)` \(with ([^)]+)\)", sentence)
+    assert [name for name, _ in groups] == ["merging/run", "merging/inputs", "merging/plan", "merging/architecture"]
+    for name, others in groups:
+        assert {modules[other] for other in _QUOTED.findall(others)} <= imported_by(modules[name]), name

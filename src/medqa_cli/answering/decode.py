@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from medqa_cli.answering.llamacpp_decode import RowState
+from medqa_cli.answering.stopping import RowState
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.model.devices import free_memory_bytes

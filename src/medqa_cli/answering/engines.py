@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medqa_cli import console
-from medqa_cli.answering.llamacpp_decode import Rows, RowState
+from medqa_cli.answering.llamacpp_decode import Rows
+from medqa_cli.answering.stopping import RowState
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.model.gguf_model import OF_RUN, LlamaModel, llama_file, llama_model
 

@@ -11,28 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from medqa_cli.answering.stopping import RowState
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError
 
 Scores = NDArray[np.float32]
-
-
-class RowState(Protocol):
-    """One answer while it is made (``stopping.StoppingState``; evaluation has one that cuts nothing)."""
-
-    ids: list[int]
-    went_back: bool  # by its last token, to leave a loop: ``ids`` are shorter than they were
-    num_retries: int  # how often it went back
-
-    @property
-    def finish_reason(self) -> str | None:
-        """Why the row ended; None: it goes on."""
-
-    def biases(self, best: int) -> Mapping[int, float]:
-        """What is added to the scores of the next token, by id; minus infinity forbids it. ``best``: the likeliest."""
-
-    def add(self, token_id: int) -> None:
-        """Take the next token."""
 
 
 class Context(Protocol):

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Protocol
 
 from medqa_cli.data.normalize import normalize
 from medqa_cli.prompt.given import start_of_open_mark, start_of_wrong_mark
@@ -39,6 +39,24 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _SHORTEST_SENTENCE = 5  # words
 _TIMES_A_SENTENCE = 3
 _SHORTEST_PHRASE, _LONG_PHRASE, _LONGEST_PHRASE = 3, 8, 100  # words
+
+
+class RowState(Protocol):
+    """One answer while it is made (``StoppingState``; evaluation has one that cuts nothing)."""
+
+    ids: list[int]
+    went_back: bool  # by its last token, to leave a loop: ``ids`` are shorter than they were
+    num_retries: int  # how often it went back
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the row ended; None: it goes on."""
+
+    def biases(self, best: int) -> Mapping[int, float]:
+        """What is added to the scores of the next token, by id; minus infinity forbids it. ``best``: the likeliest."""
+
+    def add(self, token_id: int) -> None:
+        """Take the next token."""
 
 
 class StoppingState:

@@ -16,8 +16,7 @@ import torch
 from medqa_cli import console, distributed
 from medqa_cli.answering import engines
 from medqa_cli.answering.decode import MOST_ROWS
-from medqa_cli.answering.llamacpp_decode import RowState
-from medqa_cli.answering.stopping import Decode, StoppingState
+from medqa_cli.answering.stopping import Decode, RowState, StoppingState
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.samples import GeneratedAnswer
