@@ -126,39 +126,46 @@ def require_measured(conditions: Sequence[Condition], config: Config, models: Se
     Raises:
         InputError: one will not be measured.
     """
-    metrics = config.eval.metric_names
-    measured = {*metrics, *text_metrics(metrics)}
+    metrics = {*config.eval.metric_names, *text_metrics(config.eval.metric_names)}
     sets = [choices.name for choices in config.eval.multiple_choice]
-    local = [name for name in models if not name.startswith(PREFIX)]
-    of_weights = [name for name in local if name != OF_RUN]
-    plain = [name + GREEDY for name in local if config.generate.loop_retries]
-    arms = [name + arm for name in local for arm in (ARMS if config.prompt.sources else ())]
-    models = [*local, *plain, *arms, *([SERVED] if len(local) < len(models) else [])]
     for figure in (side for condition in conditions for side in (condition.left, condition.right)):
         if isinstance(figure, float):
             continue
-        if figure.set_name is not None:
-            if figure.set_name not in sets:
-                raise InputError(f"--fail-on: no multiple-choice file {figure.set_name}", "see eval.multiple_choice")
-        elif metric(figure.metric).group == "choice":
+        is_choice = metric(figure.metric).group == "choice"
+        if figure.set_name is None and is_choice:
             raise InputError(f"--fail-on: {figure} is of a multiple-choice file", "write MODEL.FILE.METRIC")
-        elif figure.metric not in measured:
+        if figure.set_name is None and figure.metric not in metrics:
             name = figure.metric.removesuffix(STRIPPED)
             raise InputError(f"--fail-on: eval.metrics leaves out {name}", f"add {name} to eval.metrics, or all")
-        floors = (*TRIVIAL, GOLD_PASSAGE, CUT_REFERENCE, REFERENCE) if figure.set_name is None else (MAJORITY,)
-        asked = models if figure.set_name is None else of_weights
-        names = [*asked, *floors, *("-".join(pair) for pair in pairs_of(asked))]
-        if metric(figure.metric).group == "grounding":
-            # Only where a source holds the answer can an answer cite it.
-            names = [name for name in arms if name.endswith(OPEN_BOOK) or figure.metric != "citation_recall"]
-        if metric(figure.metric).group == "memorization":
-            # Only rates of the same rows are compared.
-            pairs = pairs_of(of_weights) if figure.metric == "memorized_rate" else ()
-            names = [*of_weights, *("-".join(pair) for pair in pairs)]
-        if figure.name not in names:
+        if figure.set_name is not None and figure.set_name not in sets:
+            raise InputError(f"--fail-on: no multiple-choice file {figure.set_name}", "see eval.multiple_choice")
+        if figure.set_name is not None and not is_choice:
+            known = ", ".join(in_group("choice"))
+            raise InputError(f"--fail-on: {figure} is not measured on multiple-choice files", f"on them: {known}")
+        if figure.name not in (names := names_with(figure.metric, config, models)):
             meant = did_you_mean(figure.name, names)
             known = f"measured: {', '.join(names)}" if names else "it is of answers with sources: prompt.sources"
             raise InputError(f"--fail-on: {figure} will not be measured{meant}", known)
+
+
+def names_with(metric_name: str, config: Config, models: Sequence[str]) -> list[str]:
+    """Return the models, arms, baselines and differences that will have a figure; arguments as ``require_measured``."""
+    local = [name for name in models if not name.startswith(PREFIX)]
+    of_weights = [name for name in local if name != OF_RUN]
+    arms = [name + arm for name in local for arm in (ARMS if config.prompt.sources else ())]
+    group = metric(metric_name).group
+    floors: tuple[str, ...] = (*TRIVIAL, GOLD_PASSAGE, CUT_REFERENCE, REFERENCE)
+    if group == "grounding":
+        # Only where a source holds the answer can an answer cite it.
+        return [name for name in arms if name.endswith(OPEN_BOOK) or metric_name != "citation_recall"]
+    if group in ("choice", "memorization"):
+        compared, floors = of_weights, (MAJORITY,) if group == "choice" else ()
+    else:
+        greedy = [name + GREEDY for name in local if config.generate.loop_retries]
+        compared = [*local, *greedy, *arms, *([SERVED] if len(local) < len(models) else [])]
+    # Of memorization only rates of the same rows are compared.
+    pairs = pairs_of(compared) if group != "memorization" or metric_name == "memorized_rate" else ()
+    return [*compared, *floors, *("-".join(pair) for pair in pairs)]
 
 
 def with_gate(results: dict[str, Any], conditions: Sequence[Condition]) -> dict[str, Any]:

@@ -213,12 +213,14 @@ def _chat_earlier(config: PromptConfig, tokenizer: Tokenizer, text: PromptText, 
     short, long = (
         _between_slots(one.text or "", _TALK_SLOTS[:count]) for one, count in zip(rendered, (3, 5), strict=True)
     )
-    # The two agree, and so does the end with that of a single question.
-    if short and long and (short[:2], short[2:]) == (long[:2], long[4:]) and long[1] == long[3]:
+    if short and long:
         opening, after_question, before_last, after = short
+        before_later = long[2]
+        is_fixed = long == [opening, after_question, before_later, after_question, before_last, after]
         has_system = not config.system or str(config.system).strip() in opening + before_last
-        if has_system and text.after_question.startswith(after):
-            return EarlierText(opening, after_question, long[2], before_last, max_tokens)
+        # The end agrees with that of a single question.
+        if is_fixed and has_system and text.after_question.startswith(after):
+            return EarlierText(opening, after_question, before_later, before_last, max_tokens)
     why = next((one.refusal for one in rendered if one.refusal), "it changes them or leaves them out")
     raise InputError(
         f"the model's chat template has no fixed place for earlier turns: {why}",

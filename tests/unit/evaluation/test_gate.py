@@ -92,6 +92,7 @@ def test_a_figure_that_is_no_number_does_not_pass(text: str) -> None:
         ("adapter.nll > base.rougeL_stripped", "eval.metrics leaves out rougeL"),
         ("adapter.other.accuracy < 0.5", "no multiple-choice file other"),
         ("adapter.accuracy < 0.5", "adapter.accuracy is of a multiple-choice file"),
+        ("adapter.pubmedqa.rougeL < 0.5", r"adapter\.pubmedqa\.rougeL is not measured on multiple-choice files"),
         ("adaptr.nll > 2", r"adaptr\.nll will not be measured; did you mean 'adapter'\?"),
         ("merged.nll > 2", r"merged\.nll will not be measured"),
         ("base-adapter.nll > 2", r"base-adapter\.nll will not be measured"),
