@@ -25,8 +25,8 @@ from medqa_cli.data.retrieval import Passage
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.gguf_model import LlamaModel
 from medqa_cli.prompt.text import PromptText
+from medqa_cli.serving.model_thread import Batches, Continuous, ModelThread, Row, ServedState
 from medqa_cli.serving.requests import SOURCES, AnswerRequest, ApiError
-from medqa_cli.serving.rows import Batches, Continuous, ModelThread, Row, ServedState
 
 SECONDS_BETWEEN_SIGNS = 15.0  # of life, while a question waits
 _LONG_PROMPT = 1024  # tokens, without sources: each answer of llama.cpp has room for so many
