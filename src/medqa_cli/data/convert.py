@@ -22,7 +22,7 @@ from medqa_cli.data.audit import audit_written
 from medqa_cli.data.canaries import as_planted, make_canaries, write_canaries
 from medqa_cli.data.cleaning import reasons, rules
 from medqa_cli.data.documents.finding import find_documents
-from medqa_cli.data.documents.reading import Documents, read_documents
+from medqa_cli.data.documents.passages import Documents, read_documents
 from medqa_cli.data.identifiers.model_finds import ModelSearch
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.reading.shapes import Caps, ColumnNames, SourceRows

@@ -119,7 +119,7 @@ def documents(rng: random.Random, folder: Path) -> None:
     from medqa_cli.config.schema import DataConfig
     from medqa_cli.data.convert import column_names
     from medqa_cli.data.documents.finding import find_documents
-    from medqa_cli.data.documents.reading import read_documents
+    from medqa_cli.data.documents.passages import read_documents
     from medqa_cli.data.retrieval import write_index
 
     name = rng.choice(DOCUMENTS)

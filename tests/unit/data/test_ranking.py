@@ -9,7 +9,7 @@ import pytest
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.convert import column_names
 from medqa_cli.data.documents.finding import find_documents
-from medqa_cli.data.documents.reading import read_documents
+from medqa_cli.data.documents.passages import read_documents
 from medqa_cli.data.normalize import without_accents
 from medqa_cli.data.ranking import Query, all_words, form_of, language_of_question, words_of
 from medqa_cli.data.retrieval import Passage, PassageIndex

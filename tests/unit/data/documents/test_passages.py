@@ -20,7 +20,7 @@ from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.convert import column_names
 from medqa_cli.data.documents.finding import find_documents
-from medqa_cli.data.documents.reading import FEWEST_WORDS, MOST_WORDS, Documents, cut, read_documents
+from medqa_cli.data.documents.passages import FEWEST_WORDS, MOST_WORDS, Documents, cut, read_documents
 from medqa_cli.data.documents.sections import Section
 from medqa_cli.errors import InputError
 from medqa_cli.files import sha256_of_file
