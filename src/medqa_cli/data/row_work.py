@@ -323,8 +323,15 @@ class _RowWork:
             context=given.context,
             pair=keys.pair,
         )
-        told = (topic_given != "", topic != "", question_topic, bool(given.earlier), bool(given.context))
-        return PassingRow(packed(spooled), keys, *told)
+        return PassingRow(
+            packed(spooled),
+            keys,
+            is_topic_given=topic_given != "",
+            is_topic_known=topic != "",
+            question_topic=question_topic,
+            has_earlier=bool(given.earlier),
+            has_context=bool(given.context),
+        )
 
     def _topic_of_turn(self, row: RawRow, question: str, given: Given) -> str:
         """Return the topic of a question, or of the nearest one before it that names one: a later one may say "it"."""

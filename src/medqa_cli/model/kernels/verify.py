@@ -37,9 +37,6 @@ _HINT = "take a model of another architecture: docs/architectures.md lists those
 # since the compiler divides its loops among threads by the first lengths that it sees.
 _LENGTHS_TO_COMPILE = (391, 633)
 
-# What the problem of a way begins with in which the model's attention cannot be packed: no other packed way is tried.
-_NOT_PACKABLE = "packed: "
-
 _Numbers = dict[str, Tensor]
 
 
@@ -202,10 +199,14 @@ class _Proof:
                 in_windows = _Expected(self._truth(), expected.noise) if has_windows else None
         right = tuple(kind for kind, problem in own_code.items() if not problem)
         problems: dict[Way, str] = {}
+        cannot_be_packed = False
         for way in _ways(replace(limit, packed=limit.packed and packable, fused=right)):
-            if way.packed and any(problem.startswith(_NOT_PACKABLE) for problem in problems.values()):
+            if way.packed and cannot_be_packed:
                 continue
-            problems[way] = self._problem_in_float32(way, expected, in_windows) or self._problem_in_own_type(way)
+            try:
+                problems[way] = self._problem_in_float32(way, expected, in_windows) or self._problem_in_own_type(way)
+            except NotPackableError as error:
+                cannot_be_packed, problems[way] = True, error.message
             if not problems[way]:
                 self._refuse_what_only_answers(way)
                 return replace(way, reasons=_reasons(way, limit, packable, own_code, problems))
@@ -318,12 +319,16 @@ class _Proof:
             )
 
     def _problem_of(self, way: Way, expected: _Expected) -> str:
-        """Say in what a way differs from what is expected; empty where it does not."""
+        """Say in what a way differs from what is expected; empty where it does not.
+
+        Raises:
+            NotPackableError: the model's attention cannot be computed for several examples at once.
+        """
         use_way(self._model, way)
         try:
             return self._apart(self._numbers(self._losses, self._trained()), *expected)
-        except NotPackableError as error:
-            return f"{_NOT_PACKABLE}{error.message}"
+        except NotPackableError:
+            raise
         except Exception as error:  # whatever an architecture raises in a way that is not its own
             return reason_of(error)
 
@@ -424,7 +429,7 @@ def _reasons(
     if limit.packed and not way.packed:
         # That of the plainest packed way: what is left is the packing itself.
         tried = [problem for other, problem in problems.items() if other.packed]
-        why = tried[-1].removeprefix(_NOT_PACKABLE) if packable else "its attention is computed by its own code only"
+        why = tried[-1] if packable else "its attention is computed by its own code only"
         reasons.append(
             f"examples are computed one at a time, with the model's own attention, since several in one forward pass "
             f"would come out wrong ({why}): right, and slower"
