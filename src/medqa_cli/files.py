@@ -20,6 +20,7 @@ from medqa_cli.errors import InputError, out_of_memory
 from medqa_cli.leftovers import held, remove, sweep
 
 CARD_NAME = "README.md"
+MERGE_FILE_NAME = "merge.json"  # of a folder that medqa merge wrote
 ACCESS_VARIABLE = "MEDQA_FILE_ACCESS"
 _OWNER_ONLY = 0o077  # the umask that leaves files 0600 and folders 0700
 

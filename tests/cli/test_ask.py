@@ -191,6 +191,7 @@ def test_a_file_with_a_question_that_cannot_be_answered(workspace: Path, medqa: 
         (["--file", "q.txt", "Why?"], "--file takes neither a question nor --compare"),
         (["--file", "absent.txt"], "--file absent.txt cannot be read"),
         (["--file", "q.txt", "--out", "medqa.yaml"], "medqa.yaml is already there"),
+        (["--file", "q.txt", "--out", "."], "--out ."),
         (["--compare", "base,", "Why?"], "has an empty name"),
         (["--compare", "base,merged", "--sources", "1", "Why?"], "--compare shows no sources"),
         (["--compare", "base,merged", "Why?"], "no merged model"),

@@ -258,7 +258,8 @@ def test_training_over_a_training(trained: Path, medqa: Medqa) -> None:
 
 
 def test_resume_without_a_checkpoint(trained: Path, medqa: Medqa) -> None:
-    fails(medqa("train", "--resume", "--set", "run_dir=new"), 2, "no checkpoint to resume from")
+    hint = "start over with: medqa train --restart --set run_dir=new"  # and not the run that the config names
+    fails(medqa("train", "--resume", "--set", "run_dir=new"), 2, "no checkpoint to resume from", hint)
 
 
 def test_resume_and_restart(trained: Path, medqa: Medqa) -> None:
@@ -269,6 +270,7 @@ def test_restart_that_cannot_start_keeps_what_there_is(trained: Path, medqa: Med
     before = sorted(path for path in (trained / "run").rglob("*") if path.is_file())
     fails(medqa("train", "--restart", "--set", "model.name_or_path=./no-model"), 2, *THREE_WAYS)
     fails(medqa("train", "--restart", "--set", "lora.target_modules=[no_proj]"), 2, "lora.target_modules")
+    fails(medqa("train", "--restart", "--set", "train.optim=grokadamw"), 2, "grokadamw", "train.optim")
     assert sorted(path for path in (trained / "run").rglob("*") if path.is_file()) == before
     assert medqa("ask", "What is gout?").code == 0
 
@@ -359,6 +361,8 @@ def test_an_adapter_of_the_embedding_has_an_effect(trained: Path, medqa: Medqa) 
 def test_target_modules_that_do_not_exist(trained: Path, medqa: Medqa) -> None:
     outcome = medqa("train", "--set", "run_dir=new", "--set", "lora.target_modules=[no_proj]")
     fails(outcome, 2, "lora.target_modules", "no_proj")
+    one_of_two = medqa("train", "--set", "run_dir=new", "--set", "lora.target_modules=[q_proj, v_prj]")
+    fails(one_of_two, 2, "is called v_prj; did you mean 'v_proj'?", "its linear layers: down_proj, gate_proj")
     assert not (trained / "new" / "adapter").exists()
 
 
@@ -836,6 +840,7 @@ def test_eval_says_that_many_answers_take_long(trained: Path, medqa: Medqa, monk
 
 def test_rescoring_what_was_not_measured(trained: Path, medqa: Medqa) -> None:
     fails(medqa("eval", "--rescore"), 2, "no samples in run/eval/samples.jsonl", "measure first: medqa eval")
+    fails(medqa("eval", "--rescore", "--limit", "2"), 2, "it takes no --limit")
     assert medqa("eval", "--model", "base", "--limit", "2").code == 0
     results = trained / "run" / "eval" / "results.json"
     results.write_text("[]")

@@ -117,9 +117,10 @@ def test_resuming_what_is_finished_changes_nothing(workspace: Path, medqa: Calla
     assert adapter_bytes("short") == adapter
     assert losses("short") == lines
 
-    other = medqa("train", "--resume", "--set", "lora.r=8", "--set", "train.optim=sgd", *short)
+    changes = ("--set", "lora.r=8", "--set", "train.optim=sgd", "--set", "seed=7")
+    other = medqa("train", "--resume", *changes, *short)
     assert other.code == 2
-    assert "lora.r was 4, is 8; train.optim was paged_adamw_32bit, is sgd" in other.err
+    assert "lora.r was 4, is 8; train.optim was paged_adamw_32bit, is sgd; seed was 42, is 7" in other.err
     assert "--restart" in other.err
     assert adapter_bytes("short") == adapter
 

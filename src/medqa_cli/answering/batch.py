@@ -233,7 +233,7 @@ def require_new(out: Path) -> None:
 
 
 def _partial_path(out: Path) -> Path:
-    return out.with_name(f"{out.name}.partial")
+    return out.parent / f"{out.name}.partial"  # not with_name: the name of "." is empty
 
 
 def identity_of(answerer: engines.Answerer, choice: str, weights: Path) -> dict[str, Any]:

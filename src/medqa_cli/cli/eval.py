@@ -6,6 +6,7 @@ import typer
 
 from medqa_cli import allocators, console, distributed
 from medqa_cli.cli import app
+from medqa_cli.errors import InputError
 
 
 @app.command(
@@ -39,6 +40,8 @@ def evaluate(
     console.use_json(as_json)
     settings = app.load_for_run(config, overrides).config
     models = None if model is None else list(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
+    if rescore and limit is not None:
+        raise InputError("--rescore takes all saved samples; it takes no --limit", "leave one of the two out")
     if not rescore:
         app.require_data(settings, config)
         # A model that is loaded here takes the run's adapter for its prompt.

@@ -152,4 +152,4 @@ def export(
     from medqa_cli.review import preferences as worker
 
     exported = worker.export_pairs(settings, files, out)
-    console.result(exported, lambda: worker.show(exported))
+    console.result(exported, lambda: worker.show(exported, settings.run))

@@ -1,5 +1,6 @@
 """``medqa train``: its options."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ import typer
 from medqa_cli import allocators, console, distributed
 from medqa_cli.cli import app
 from medqa_cli.config.load import load
-from medqa_cli.errors import InputError, Interrupted
+from medqa_cli.errors import InputError, MedqaError
 
 
 class Method(StrEnum):
@@ -97,9 +98,11 @@ def train(
     run = loaded.config.run
     try:
         summary = worker.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
-    except Interrupted as stopped:
-        # Whoever goes on has to give the same settings again.
-        raise Interrupted(stopped.message, f"{stopped.hint}{app.same_options(config, overrides)}") from None
+    except MedqaError as error:
+        # Whoever goes on or starts over has to give the same settings again, and those of the same run.
+        options = app.same_options(config, overrides)
+        error.hint = re.sub(r"medqa train(?: --re(?:sume|start))?(?! -)", lambda call: call[0] + options, error.hint)
+        raise
     console.result(summary, lambda: outcome.show(summary, run, loaded.config.prompt.sources))
     distributed.leave_group()
 

@@ -172,10 +172,13 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
         console.line(f"paraphrases: {report['paraphrases']:,} more training questions, not counted above")
     if "canaries" in report:
         planted = report["canaries"]
-        console.line(
-            f"canaries: {planted['planted']:,} made-up rows, {planted['rows']:,} with their copies, in train and not "
-            "counted above: what is trained on them is for the test of memorization only, see medqa eval"
+        where = (
+            f"{planted['rows']:,} with their copies, in train and not counted above: what is trained on them is for "
+            "the test of memorization only, see medqa eval"
+            if planted["rows"]
+            else "none of which is in train"
         )
+        console.line(f"canaries: {planted['planted']:,} made-up rows, {where}")
     _show_given(report)
     _show_identifiers(report["identifiers"])
     if has_other_languages(report["languages"]):

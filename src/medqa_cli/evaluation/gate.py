@@ -18,7 +18,7 @@ from typing import Any
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation.arms import ARMS, GOLD_PASSAGE, OPEN_BOOK
-from medqa_cli.evaluation.baselines import CUT_REFERENCE, REFERENCE, TRIVIAL
+from medqa_cli.evaluation.baselines import CUT_REFERENCE, REFERENCE, TRIVIAL, UNIGRAM
 from medqa_cli.evaluation.metrics import STRIPPED, all_names, in_group, metric, text_metrics
 from medqa_cli.evaluation.openai_client import PREFIX, SERVED
 from medqa_cli.evaluation.results import MAJORITY, pairs_of
@@ -144,7 +144,9 @@ def require_measured(conditions: Sequence[Condition], config: Config, models: Se
             raise InputError(f"--fail-on: {figure} is not measured on multiple-choice files", f"on them: {known}")
         if figure.name not in (names := names_with(figure.metric, config, models)):
             meant = did_you_mean(figure.name, names)
-            known = f"measured: {', '.join(names)}" if names else "it is of answers with sources: prompt.sources"
+            known = f"measured: {', '.join(names)}" if names else "measured of none of the models that are named"
+            if not names and metric(figure.metric).group == "grounding":
+                known = "it is of answers with sources: prompt.sources"
             raise InputError(f"--fail-on: {figure} will not be measured{meant}", known)
 
 
@@ -154,15 +156,18 @@ def names_with(metric_name: str, config: Config, models: Sequence[str]) -> list[
     of_weights = [name for name in local if name != OF_RUN]
     arms = [name + arm for name in local for arm in (ARMS if config.prompt.sources else ())]
     group = metric(metric_name).group
-    floors: tuple[str, ...] = (*TRIVIAL, GOLD_PASSAGE, CUT_REFERENCE, REFERENCE)
     if group == "grounding":
         # Only where a source holds the answer can an answer cite it.
         return [name for name in arms if name.endswith(OPEN_BOOK) or metric_name != "citation_recall"]
+    greedy = [name + GREEDY for name in local if config.generate.loop_retries]
+    floors: tuple[str, ...]
     if group in ("choice", "memorization"):
         compared, floors = of_weights, (MAJORITY,) if group == "choice" else ()
+    elif group == "likelihood":  # of the references, without sources, by weights that are here
+        compared, floors = [*local, *greedy], (UNIGRAM,)
     else:
-        greedy = [name + GREEDY for name in local if config.generate.loop_retries]
         compared = [*local, *greedy, *arms, *([SERVED] if len(local) < len(models) else [])]
+        floors = (*(name for name in TRIVIAL if name != UNIGRAM), GOLD_PASSAGE, CUT_REFERENCE, REFERENCE)
     # Of memorization only rates of the same rows are compared.
     pairs = pairs_of(compared) if group != "memorization" or metric_name == "memorized_rate" else ()
     return [*compared, *floors, *("-".join(pair) for pair in pairs)]

@@ -9,13 +9,12 @@ from medqa_cli import console
 from medqa_cli.cards import memorization_of
 from medqa_cli.data.dataset import report_of
 from medqa_cli.errors import InputError
-from medqa_cli.files import CARD_NAME, RunFolder, read_json
+from medqa_cli.files import CARD_NAME, MERGE_FILE_NAME, RunFolder, read_json
 from medqa_cli.merging.inputs import MergeInputs
 from medqa_cli.merging.plan import MergePlan
 from medqa_cli.merging.verify import Verification
 from medqa_cli.model.devices import dtype_name
 
-MERGE_FILE_NAME = "merge.json"
 # With a larger fraction of small changes a GGUF file of that type answers more like the base than the tuned model does.
 _NOTEWORTHY_FRACTION = 0.5
 

@@ -19,7 +19,7 @@ from medqa_cli.cards import merged_card
 from medqa_cli.config.schema import ComputeDtype, Config
 from medqa_cli.data.dataset import read_split
 from medqa_cli.errors import MedqaError
-from medqa_cli.files import CARD_NAME, RunFolder, atomic_dir, write_json
+from medqa_cli.files import CARD_NAME, MERGE_FILE_NAME, RunFolder, atomic_dir, write_json
 from medqa_cli.merging import model_folder, report
 from medqa_cli.merging.inputs import BaseWeights, MergeInputs, load_inputs
 from medqa_cli.merging.plan import MergePlan, plan_merge
@@ -79,7 +79,7 @@ def merge(
         card = merged_card(summary, inputs.source.name, inputs.source.kind, contract)
         (folder / CARD_NAME).write_text(card, encoding="utf-8")
         summary |= {"inputs": key, "files": report.file_sizes(folder)}
-        write_json(folder / report.MERGE_FILE_NAME, summary)
+        write_json(folder / MERGE_FILE_NAME, summary)
         if verification is not None and (problem := verification.problem(chosen)):
             raise _set_aside(folder, out_dir, chosen, problem)
     return summary
@@ -93,8 +93,7 @@ def _set_aside(folder: Path, out_dir: Path, base_weights: str, problem: str) -> 
     return MedqaError(
         f"the model merged into {base_weights} weights does not answer like base + adapter: {problem}; it was moved "
         f"to {failed}, {out_dir} is unchanged",
-        f"the figures are in {failed / report.MERGE_FILE_NAME}; try the other --base-weights, or use the "
-        "adapter as it is",
+        f"the figures are in {failed / MERGE_FILE_NAME}; try the other --base-weights, or use the adapter as it is",
     )
 
 

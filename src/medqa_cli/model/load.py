@@ -13,7 +13,7 @@ import torch
 from medqa_cli import console, hub
 from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder
+from medqa_cli.files import MERGE_FILE_NAME, RunFolder
 from medqa_cli.model import devices, experts, lora, quantization
 from medqa_cli.model.checks import adapter as adapter_checks
 from medqa_cli.model.checks import loaded_weights, model_files
@@ -108,9 +108,12 @@ def _find_untuned(choice: str, run: RunFolder, config: ModelConfig) -> ModelRef:
 def quantized_how(choice: str, config: ModelConfig) -> ModelConfig:
     """Return how a model is quantized when it is asked or measured: as the config says, and a merged one not at all.
 
-    Merged weights are loaded as other tools load them. (What an adapter was *trained* on is in ``environment.json``.)
+    Merged weights, the run's or another folder that ``medqa merge`` wrote, are loaded as other tools load them. (What
+    an adapter was *trained* on is in ``environment.json``.)
     """
-    return ModelConfig(quantization="none") if choice == "merged" else config
+    is_path = choice not in ("adapter", "base")
+    is_merged = choice == "merged" or (is_path and (Path(choice) / MERGE_FILE_NAME).is_file())
+    return ModelConfig(quantization="none") if is_merged else config
 
 
 def quiet_libraries() -> None:

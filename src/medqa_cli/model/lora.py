@@ -28,6 +28,7 @@ from medqa_cli.errors import InputError, first_line
 from medqa_cli.model.experts import experts_of
 from medqa_cli.model.resolve import ModelRef, base_folder
 from medqa_cli.model.weights import WeightFiles
+from medqa_cli.spelling import did_you_mean
 
 # The layers of attention that PEFT takes in Llama and its kin, and what they are called where they are one layer.
 _QUERY_AND_VALUE = (("q_proj", "v_proj"), ("qkv_proj",), ("query_key_value",), ("Wqkv",), ("c_attn",))
@@ -131,7 +132,7 @@ def find_targets(model: Any, config: LoraConfig) -> Targets:
     """Find the layers of ``model`` that the config means.
 
     Raises:
-        InputError: it names the experts of a mixture, which are parameters and no layers.
+        InputError: it names the experts of a mixture, which are parameters and no layers, or what is not there.
     """
     from transformers.pytorch_utils import Conv1D
 
@@ -156,6 +157,16 @@ def find_targets(model: Any, config: LoraConfig) -> Targets:
                 "no linear layers, whose adapters cannot be merged",
                 "leave them out, such as [q_proj, k_proj, v_proj, o_proj]; or set all-linear, which does",
             )
+        present = {name for name, _ in model.named_modules()}
+        for wanted in config.target_modules:
+            # As PEFT matches them: the whole name, or its end behind a dot.
+            if not any(name == wanted or name.endswith(f".{wanted}") for name in present):
+                known = sorted({name.rpartition(".")[2] for name in names})
+                raise InputError(
+                    f"lora.target_modules: no layer of {model.config.model_type} is called {wanted}"
+                    f"{did_you_mean(wanted, known)}",
+                    f"its linear layers: {', '.join(known)}",
+                )
     # Text alone is learned here, so that linear layers beside the language model have no part in it: a vision tower and
     # what joins it.
     decoder, output, modules = model.get_decoder(), model.get_output_embeddings(), dict(model.named_modules())

@@ -6,6 +6,7 @@ one behind the other they are what the adapter was trained on, without the token
 the beginning and the end.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from medqa_cli import console
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation.arms import ARMS
-from medqa_cli.files import write_json_lines
+from medqa_cli.files import RunFolder, write_json_lines
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract
 from medqa_cli.prompt.text import PromptText
 from medqa_cli.review.figures import TIE, judged_pairs, preference
@@ -111,7 +112,8 @@ def _reasons(left_out: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in left_out.items())
 
 
-def show(exported: Mapping[str, Any]) -> None:
+def show(exported: Mapping[str, Any], run: RunFolder) -> None:
     """Print what was written and left out."""
     console.line(f"wrote {exported['path']}: {exported['pairs']} pairs; left out: {_reasons(exported['left_out'])}")
-    console.line("it holds questions and answers; train on it with: medqa train --method dpo")
+    pairs = "" if exported["path"] == str(run.preferences_path) else f" --pairs {shlex.quote(exported['path'])}"
+    console.line(f"it holds questions and answers; train on it with: medqa train --method dpo{pairs}")

@@ -236,7 +236,7 @@ def merged(files: Sequence[Returned], problems: list[str]) -> dict[str, Entry]:
         twice += len(several) > 1
         said = [entry.said for _, entry in several]
         times = [file.saved for file, _ in several]
-        if all(judgment == said[0] for judgment in said) or (times[-1] and times[-1] > max(times[:-1])):
+        if all(judgment == said[0] for judgment in said) or (all(times) and times[-1] > max(times[:-1])):
             later += any(judgment != said[0] for judgment in said)
             used[name] = several[-1][1]
         else:

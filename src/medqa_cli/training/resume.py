@@ -18,6 +18,7 @@ from medqa_cli.training import callbacks, checkpoints, data_order
 T = TypeVar("T")
 
 _FIXED_MODEL_KEYS = ("name_or_path", "revision", "quantization", "double_quantization")
+_FIXED_SOURCES_KEYS = ("gold", "closed_book", "absent", "headings")
 
 
 def latest_checkpoint(checkpoints_dir: Path) -> Path | None:
@@ -74,12 +75,15 @@ def bound_to(config: Config, optimizer: str) -> dict[str, Any]:
         **{f"prompt.{key}": value for key, value in asdict(config.prompt).items()},
         "train.optim": config.train.optim,
         TRAIN_SHA256: sha256,
+        # The order of the rows, and what of long ones is left.
+        "seed": config.seed,
+        "model.max_length": config.model.max_length,
         "the optimizer on this device": optimizer,
         # A checkpoint knows its place in the data by the number of steps.
         "the number of examples per step": data_order.examples_per_step(config.train),
     }
     if config.prompt.sources:
-        settings |= {f"sources.{key}": getattr(config.sources, key) for key in ("gold", "closed_book", "absent")}
+        settings |= {f"sources.{key}": getattr(config.sources, key) for key in _FIXED_SOURCES_KEYS}
         settings[INDEX_SHA256] = index_sha256
     recorded: dict[str, Any] = json.loads(json.dumps(settings))
     return recorded

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 from medqa_cli import allocators, console, distributed
 from medqa_cli.cards import adapter_card
-from medqa_cli.config.schema import Config
+from medqa_cli.config.schema import SCHEDULERS_THAT_WATCH, Config
 from medqa_cli.data.canaries import is_canary
 from medqa_cli.data.dataset import evenly_spaced, report_of
 from medqa_cli.environment import describe_environment, recorded_environment
@@ -68,6 +68,7 @@ def train(
     console.doing("making the adapter ...")
     was_compiled = recorded_environment(run).get("compiled_layers", False) if checkpoint is not None else None
     model, environment = _settled_model(inputs, trained_with, was_compiled)
+    _check_loop(run, model, inputs)
     console.doing("training ...")
     with contextlib.ExitStack() as locks:
 
@@ -128,6 +129,25 @@ def _settled_model(
     }
 
 
+def _check_loop(run: RunFolder, model: Any, inputs: setup.TrainingInputs) -> None:
+    """Make arguments and optimizer once, before anything of an earlier training run is deleted.
+
+    Raises:
+        InputError: they cannot be made here, or the scheduler follows a validation loss that there is not.
+    """
+    train, num_validation = inputs.config.train, min(len(inputs.validation.examples), MAX_VALIDATION_EXAMPLES)
+    with distributed.raise_on_all_ranks():
+        if not num_validation and train.lr_scheduler_type in SCHEDULERS_THAT_WATCH:
+            raise InputError(
+                f"train.lr_scheduler_type: {train.lr_scheduler_type} follows the validation loss, and the validation "
+                f"split of {inputs.config.data.dir} is empty",
+                "take another scheduler, or set data.validation_fraction and convert again",
+            )
+    args = _arguments(run, inputs, num_validation, is_resumed=False)
+    with distributed.raise_on_all_ranks():
+        arguments.make_optimizer(args, model)
+
+
 def run_loop(run: RunFolder, model: Any, inputs: setup.TrainingInputs, checkpoint: Path | None) -> outcome.Outcome:
     """Run the training loop. Writes everything except the adapter to the run folder.
 
@@ -140,6 +160,7 @@ def run_loop(run: RunFolder, model: Any, inputs: setup.TrainingInputs, checkpoin
     config, examples = inputs.config, inputs.data.examples
     validation = evenly_spaced(inputs.validation.examples, MAX_VALIDATION_EXAMPLES)
     args = _arguments(run, inputs, len(validation), is_resumed=checkpoint is not None)
+    arguments.set_up_trackers(args, run.path)
     divergence = DivergenceDetector()
     log = distributed.from_main(lambda: read_log(run.train_log_path))
     early_stopping = callbacks.EarlyStopping(log, config.train.early_stopping_patience)
@@ -183,7 +204,6 @@ def _arguments(
         )
     # Before the first step the adapter is zero: the first evaluation is the base model's.
     args.eval_on_start = num_validation > 0 and not is_resumed
-    arguments.set_up_trackers(args, run.path)
     return args
 
 

@@ -266,6 +266,13 @@ def describe_run(model: Any, inputs: TrainingInputs) -> None:
     if (ignored := fsdp.launchers_mixed_precision()) is not None:
         console.note(f"mixed_precision: {ignored} of accelerate's config has no effect; model.compute_dtype decides")
     tell_unusual_settings(config, total, len(inputs.data.examples))
+    num_examples, num_validation = len(inputs.data.examples), len(inputs.validation.examples)
+    interval = data_order.validation_interval(config.train, num_examples, num_validation)
+    if config.train.early_stopping_patience is not None and (
+        interval is None or interval >= data_order.num_steps(config.train, num_examples)
+    ):
+        why = "the validation split is empty" if interval is None else f"train.eval_steps is {interval}"
+        console.warn(f"train.early_stopping_patience has no effect: {why}, so no loss is measured before the last step")
     optimizer = arguments.optimizer_on(config.train.optim, inputs.device)
     if optimizer != config.train.optim:
         why = "works on whole tensors" if distributed.is_sharded() else "needs a GPU"

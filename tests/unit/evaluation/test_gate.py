@@ -98,6 +98,9 @@ def test_a_figure_that_is_no_number_does_not_pass(text: str) -> None:
         ("base-adapter.nll > 2", r"base-adapter\.nll will not be measured"),
         ("random_answer.pubmedqa.accuracy > 2", r"random_answer\.pubmedqa\.accuracy will not be measured"),
         ("majority.nll > 2", r"majority\.nll will not be measured"),
+        ("adapter.nll > random_answer.nll", r"random_answer\.nll will not be measured"),
+        ("served.nll > 2", r"served\.nll will not be measured"),
+        ("unigram.chrf > 2", r"unigram\.chrf will not be measured"),
     ],
 )
 def test_what_will_not_be_measured_is_said_before_anything_is(text: str, said: str) -> None:
@@ -109,6 +112,7 @@ def test_what_will_not_be_measured_is_said_before_anything_is(text: str, said: s
     "text",
     [
         "adapter-base.nll > 0",
+        "adapter.nll > unigram.nll",
         "adapter.chrf_stripped < random_answer.chrf",
         "base.pubmedqa.accuracy < 0.5",
         "served.chrf < cut_reference.chrf",

@@ -52,3 +52,9 @@ def test_load_model_merged_missing_names_the_command(tmp_path: Path) -> None:
 )
 def test_quantized_how_is_the_config_but_for_merged(choice: str, expected: str) -> None:
     assert quantized_how(choice, ModelConfig(quantization="nf4")).quantization == expected
+
+
+def test_a_folder_that_merge_wrote_is_not_quantized_again(tmp_path: Path) -> None:
+    assert quantized_how(str(tmp_path), ModelConfig(quantization="nf4")).quantization == "nf4"
+    (tmp_path / "merge.json").write_text("{}", encoding="utf-8")
+    assert quantized_how(str(tmp_path), ModelConfig(quantization="nf4")).quantization == "none"

@@ -309,6 +309,19 @@ def test_two_files_that_differ_and_do_not_tell_which_is_later_lose_only_what_dif
     assert problems[2] == "anna: question 4 of 8 not rated"
 
 
+def test_a_file_with_a_time_is_not_later_than_one_without(key: Key, tmp_path: Path) -> None:
+    def timed(value: dict[str, Any]) -> None:
+        value["saved"] = "2026-12-01T09:00:00.000Z"
+
+    def untimed(value: dict[str, Any]) -> None:
+        value.pop("saved", None)
+        value["pairs"][3] |= {"better": "equal"}
+
+    judgments, problems = read(key, saved(key, tmp_path, timed), saved(key, tmp_path, untimed, "other.json"))
+    assert len(judgments) == 7
+    assert problems[1].endswith("judged in two ways in two files, none of which is later: left out")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_file_that_an_editor_saved_in_another_encoding_is_read(key: Key, tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "review-anna.json"
