@@ -410,7 +410,7 @@ def test_a_second_merge_does_nothing(trained: Path, medqa: Medqa, monkeypatch: p
         patch.setattr(merging.MergedModel, "write", not_again)
         again = medqa("merge", "--json")
     assert merged(again) == first
-    assert "run/merged already holds this merge; nothing was done" in again.err
+    assert "run/merged already holds this merge; it is not made again" in again.err
     assert {path.name: path.stat().st_mtime_ns for path in Path("run/merged").iterdir()} == before
 
 
@@ -455,7 +455,7 @@ def test_what_changed_is_merged_again(trained: Path, medqa: Medqa, change: Calla
     again = medqa("merge", "--json")
     merged(again)
     assert said in again.err
-    assert "nothing was done" in medqa("merge").err
+    assert "it is not made again" in medqa("merge").err
 
 
 # What stops it

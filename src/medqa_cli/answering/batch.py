@@ -216,8 +216,10 @@ def require_new(out: Path) -> None:
     """Refuse an existing output file; remove the partial file of the run that finished it.
 
     Raises:
-        InputError: it exists.
+        InputError: it exists, or is a folder.
     """
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder", "name a file in it")
     sweep(out)
     if not out.exists():
         return

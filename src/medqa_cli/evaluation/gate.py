@@ -159,13 +159,13 @@ def names_with(metric_name: str, config: Config, models: Sequence[str]) -> list[
     if group == "grounding":
         # Only where a source holds the answer can an answer cite it.
         return [name for name in arms if name.endswith(OPEN_BOOK) or metric_name != "citation_recall"]
-    greedy = [name + GREEDY for name in local if config.generate.loop_retries]
     floors: tuple[str, ...]
     if group in ("choice", "memorization"):
         compared, floors = of_weights, (MAJORITY,) if group == "choice" else ()
     elif group == "likelihood":  # of the references, without sources, by weights that are here
-        compared, floors = [*local, *greedy], (UNIGRAM,)
+        compared, floors = local, (UNIGRAM,)
     else:
+        greedy = [name + GREEDY for name in local if config.generate.loop_retries]
         compared = [*local, *greedy, *arms, *([SERVED] if len(local) < len(models) else [])]
         floors = (*(name for name in TRIVIAL if name != UNIGRAM), GOLD_PASSAGE, CUT_REFERENCE, REFERENCE)
     # Of memorization only rates of the same rows are compared.

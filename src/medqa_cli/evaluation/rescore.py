@@ -54,6 +54,11 @@ def rescore(
         results["split"] = before.get("split", config.eval.split)
         results["multiple_choice"] = before.get("multiple_choice", {})
         results = with_memorization(results, before.get("memorization", {}), config.eval.metric_names)
+        if not any(results["models"].values()) and not results["multiple_choice"]:
+            raise InputError(
+                f"--rescore: {run.eval_dir / SAMPLES_NAME} holds nothing that eval.metrics measure",
+                f"measure them: medqa eval; they are {', '.join(config.eval.metric_names)}",
+            )
         results = with_gate(results | kept, conditions)
         write_figures(run, chosen, results)
         return results

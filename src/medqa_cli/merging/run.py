@@ -58,7 +58,7 @@ def merge(
     key = inputs.cache_key(data_dir / "validation.jsonl", config.prompt)
     before = report.finished_merge(out_dir, key)
     if before is not None:
-        console.note(f"{out_dir} already holds this merge; nothing was done")
+        console.note(f"{out_dir} already holds this merge; it is not made again")
         return before
     plan = plan_merge(inputs)
     contract, tokenizer = model_folder.load_contract(run.adapter_dir, inputs.base.folder, config.prompt)

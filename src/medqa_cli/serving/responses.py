@@ -57,6 +57,8 @@ class ResponseForm:
 
     def _event(self, choice: dict[str, Any] | None, **more: Any) -> bytes:
         name = "chat.completion.chunk" if self._asked.is_chat else "text_completion"
+        if self._asked.with_usage:  # as OpenAI's API has it: null in all events but the one that says it
+            more = {"usage": None, **more}
         chunk = {"object": name, **self._head, "choices": [] if choice is None else [choice], **more}
         return event(chunk)
 

@@ -8,6 +8,7 @@ import pytest
 
 from medqa_cli import console
 from medqa_cli.config.schema import Config, EvalConfig
+from medqa_cli.errors import InputError
 from medqa_cli.evaluation.report import show
 from medqa_cli.evaluation.rescore import rescore
 from medqa_cli.evaluation.results import REPORT_NAME, SAMPLES_NAME
@@ -100,6 +101,18 @@ def test_rescore_without_results_shows_cut_answers_with_no_known_limit(
     config = Config(run_dir=str(tmp_path), eval=EvalConfig(bootstrap_draws=100, metrics=("nll",)))
     show(rescore(config, None), run.results_path, run.eval_dir / REPORT_NAME)
     assert "1 reference answers were cut at model.max_length\n" in capsys.readouterr().out
+
+
+def test_rescore_by_metrics_that_the_samples_lack_keeps_the_results(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    write_samples(
+        run.eval_dir / SAMPLES_NAME, [Sample("1", "gout", "base", "What is gout?", ("It hurts.",), nll_sum=2.0)]
+    )
+    run.results_path.write_text("{}", encoding="utf-8")
+    config = Config(run_dir=str(tmp_path), eval=EvalConfig(bootstrap_draws=100, metrics=("rougeL",)))
+    with pytest.raises(InputError, match=r"holds nothing that eval\.metrics measure"):
+        rescore(config, None)
+    assert run.results_path.read_text(encoding="utf-8") == "{}"
 
 
 @pytest.mark.parametrize("sources", [0, 3])

@@ -83,6 +83,8 @@ def test_a_stream_has_the_same_text_in_pieces_and_the_usage_if_asked_for(answere
     assert last["choices"][0] | {"delta": None} == without[-1]["choices"][0] | {"delta": None}
     assert last["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
     assert (usage["choices"], usage["usage"]) == ([], whole["usage"])
+    assert [event["usage"] for event in (first, *pieces, last)] == [None] * (2 + len(pieces))
+    assert not any("usage" in event for event in without)
     assert {event["id"] for event in (first, *pieces, last, usage)} == {first["id"]}
 
 
