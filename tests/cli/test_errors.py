@@ -271,6 +271,11 @@ def test_restart_that_cannot_start_keeps_what_there_is(trained: Path, medqa: Med
     fails(medqa("train", "--restart", "--set", "model.name_or_path=./no-model"), 2, *THREE_WAYS)
     fails(medqa("train", "--restart", "--set", "lora.target_modules=[no_proj]"), 2, "lora.target_modules")
     fails(medqa("train", "--restart", "--set", "train.optim=grokadamw"), 2, "grokadamw", "train.optim")
+    shutil.copytree(trained / "data", trained / "unvalidated")
+    (trained / "unvalidated/validation.jsonl").write_text("", encoding="utf-8")
+    follows = ("--set", "train.lr_scheduler_type=reduce_lr_on_plateau", "--set", "train.eval_steps=1")
+    outcome = medqa("train", "--restart", "--set", "data.dir=unvalidated", *follows)
+    fails(outcome, 2, "reduce_lr_on_plateau follows the validation loss", "data.validation_fraction")
     assert sorted(path for path in (trained / "run").rglob("*") if path.is_file()) == before
     assert medqa("ask", "What is gout?").code == 0
 

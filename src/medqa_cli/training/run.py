@@ -33,9 +33,6 @@ from medqa_cli.training.resume import (
 )
 from medqa_cli.training.trainer import MedqaTrainer
 
-# An evaluation costs a forward pass over the split; this many questions settle a mean loss to about 0.05 nats.
-MAX_VALIDATION_EXAMPLES = 128
-
 
 def train(
     config: Config, run: RunFolder, resolved_config: str, *, resume: bool = False, restart: bool = False
@@ -68,7 +65,9 @@ def train(
     console.doing("making the adapter ...")
     was_compiled = recorded_environment(run).get("compiled_layers", False) if checkpoint is not None else None
     model, environment = _settled_model(inputs, trained_with, was_compiled)
-    _check_loop(run, model, inputs)
+    # Whether they can be made is known before anything of an earlier training run is deleted.
+    with distributed.raise_on_all_ranks():
+        arguments.make_optimizer(_arguments(run, inputs, is_resumed=checkpoint is not None), model)
     console.doing("training ...")
     with contextlib.ExitStack() as locks:
 
@@ -129,25 +128,6 @@ def _settled_model(
     }
 
 
-def _check_loop(run: RunFolder, model: Any, inputs: setup.TrainingInputs) -> None:
-    """Make arguments and optimizer once, before anything of an earlier training run is deleted.
-
-    Raises:
-        InputError: they cannot be made here, or the scheduler follows a validation loss that there is not.
-    """
-    train, num_validation = inputs.config.train, min(len(inputs.validation.examples), MAX_VALIDATION_EXAMPLES)
-    with distributed.raise_on_all_ranks():
-        if not num_validation and train.lr_scheduler_type in SCHEDULERS_THAT_WATCH:
-            raise InputError(
-                f"train.lr_scheduler_type: {train.lr_scheduler_type} follows the validation loss, and the validation "
-                f"split of {inputs.config.data.dir} is empty",
-                "take another scheduler, or set data.validation_fraction and convert again",
-            )
-    args = _arguments(run, inputs, num_validation, is_resumed=False)
-    with distributed.raise_on_all_ranks():
-        arguments.make_optimizer(args, model)
-
-
 def run_loop(run: RunFolder, model: Any, inputs: setup.TrainingInputs, checkpoint: Path | None) -> outcome.Outcome:
     """Run the training loop. Writes everything except the adapter to the run folder.
 
@@ -158,8 +138,9 @@ def run_loop(run: RunFolder, model: Any, inputs: setup.TrainingInputs, checkpoin
         checkpoint: where to go on from.
     """
     config, examples = inputs.config, inputs.data.examples
-    validation = evenly_spaced(inputs.validation.examples, MAX_VALIDATION_EXAMPLES)
-    args = _arguments(run, inputs, len(validation), is_resumed=checkpoint is not None)
+    validation = evenly_spaced(inputs.validation.examples, data_order.MAX_VALIDATION_EXAMPLES)
+    with distributed.raise_on_all_ranks():
+        args = _arguments(run, inputs, is_resumed=checkpoint is not None)
     arguments.set_up_trackers(args, run.path)
     divergence = DivergenceDetector()
     log = distributed.from_main(lambda: read_log(run.train_log_path))
@@ -189,21 +170,30 @@ def run_loop(run: RunFolder, model: Any, inputs: setup.TrainingInputs, checkpoin
     return result
 
 
-def _arguments(
-    run: RunFolder, inputs: setup.TrainingInputs, num_validation: int, *, is_resumed: bool
-) -> TrainingArguments:
-    config = inputs.config
-    with distributed.raise_on_all_ranks():
-        args = arguments.make_training_arguments(
-            replace(config.train, gradient_checkpointing=inputs.limits.recomputed),
-            seed=config.seed,
-            output_dir=run.checkpoints_dir,
-            device=inputs.device,
-            compute_dtype=inputs.dtype,
-            eval_steps=data_order.validation_interval(config.train, len(inputs.data.examples), num_validation),
+def _arguments(run: RunFolder, inputs: setup.TrainingInputs, *, is_resumed: bool) -> TrainingArguments:
+    """Return the arguments of the loop.
+
+    Raises:
+        InputError: they cannot be made, or the scheduler follows a validation loss that there is not.
+    """
+    config, train = inputs.config, inputs.config.train
+    interval = data_order.validation_interval(train, len(inputs.data.examples), len(inputs.validation.examples))
+    if not inputs.validation.examples and train.lr_scheduler_type in SCHEDULERS_THAT_WATCH:
+        raise InputError(
+            f"train.lr_scheduler_type: {train.lr_scheduler_type} follows the validation loss, and the validation "
+            f"split of {config.data.dir} is empty",
+            "take another scheduler, or set data.validation_fraction and convert again",
         )
+    args = arguments.make_training_arguments(
+        replace(train, gradient_checkpointing=inputs.limits.recomputed),
+        seed=config.seed,
+        output_dir=run.checkpoints_dir,
+        device=inputs.device,
+        compute_dtype=inputs.dtype,
+        eval_steps=interval,
+    )
     # Before the first step the adapter is zero: the first evaluation is the base model's.
-    args.eval_on_start = num_validation > 0 and not is_resumed
+    args.eval_on_start = bool(inputs.validation.examples) and not is_resumed
     return args
 
 
